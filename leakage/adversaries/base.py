@@ -1,0 +1,66 @@
+"""An adversary: fitted on shadow releases, it answers a posterior for releases it has not seen."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leakage.gradients.layout import Layout
+
+Array = NDArray[np.float64]
+Scores = Callable[[NDArray[np.float32]], Array]
+"""Maps releases (n, p) to log scores (n, c); a calibrator turns them into a posterior."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What an adversary knows before it sees a release: the model and how x is encoded.
+
+    Args:
+        layout: the entries of the gradient that it sees.
+        classes: c, the number of values of the secret.
+        one_hot: for each value of the secret the column of x that is 1 for it; empty where x does
+            not encode the secret like that.
+        features: d, the number of columns of x.
+    """
+
+    layout: Layout
+    classes: int
+    one_hot: tuple[int, ...]
+    features: int
+
+
+class Adversary(ABC):
+    """Guesses the secret from releases; holds settings only."""
+
+    @property
+    def name(self) -> str:
+        """A short name for tags and tables."""
+        return type(self).__name__
+
+    def check(self, surface: Surface) -> None:  # noqa: B027 - most have nothing to refuse
+        """Refuses a game that it cannot play, before anything is computed."""
+
+    @abstractmethod
+    def fit(
+        self,
+        releases: NDArray[np.float32],
+        values: NDArray[np.int64],
+        surface: Surface,
+        seed: int,
+    ) -> Scores:
+        """Learns from shadow releases, in equal numbers of each value.
+
+        Args:
+            releases: float32 (n, p).
+            values: positions in the support of the secret, int64 (n,).
+            surface: what is known beside them.
+            seed: the only source of randomness.
+
+        Returns:
+            A function from releases (n, p) to log scores (n, c), in the order of the support.
+        """

@@ -1,0 +1,219 @@
+"""Plays the game beside training, and writes down what the adversaries got."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from tqdm import tqdm
+from typing_extensions import override
+
+from leakage.defenses import Defense, NoDefense
+from leakage.errors import LeakageError
+from leakage.game import Graded, Match
+from leakage.gradients.engine import GradientEngine
+from leakage.gradients.layout import Layout
+from leakage.population import Population
+from leakage.report.figures import calibration_figure, posterior_figure, roc_figure
+from leakage.report.rows import Row, write_rows
+from leakage.report.run import write_run
+from leakage.report.summary import summary_table
+from leakage.rules import Game
+
+_SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
+_log = logging.getLogger(__name__)
+
+
+class Attack(Callback):
+    """Plays the observed rounds of a game on the weights that training has reached.
+
+    Leaves `attack.csv` and `run.json` in the folder of the logger, scalars and figures in it, and
+    a table on the terminal. Training ends with the same weights as without it.
+
+    Args:
+        game: the rules.
+        defense: M, the same object that `Defend` trains through; none where left out.
+        population: the data; that of the data module where left out.
+    """
+
+    def __init__(
+        self, game: Game, defense: Defense | None = None, population: Population | None = None
+    ) -> None:
+        self.game = game
+        self.defense = NoDefense() if defense is None else defense
+        self._given = population
+        self._rows: list[Row] = []
+        self._best: dict[tuple[int, str], str] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._plan = ""
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        if trainer.world_size > 1:
+            raise LeakageError(
+                f"trainer.devices: the attack runs in one process, got {trainer.world_size};"
+                " set trainer.devices to 1"
+            )
+        last, epochs = max(self.game.rounds), trainer.max_epochs
+        if epochs is not None and 0 <= epochs < last:
+            raise LeakageError(
+                f"attack.rounds: round {last} is played after {last} epochs, but"
+                f" trainer.max_epochs is {epochs}"
+            )
+        self._population = self._given or _population_of(trainer)
+        layout = Layout.of(pl_module)
+        self._match = Match(self.game, self._population, self.defense, layout)
+        self._rows.clear()
+        self._best.clear()
+
+    @override
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started = time.perf_counter()
+        if trainer.current_epoch == 0:
+            self._play(trainer, pl_module, 0)
+        else:
+            _log.warning(
+                "resumed after %d epochs: earlier rounds are not played again, and `sum` holds the"
+                " rounds of this run alone",
+                trainer.current_epoch,
+            )
+
+    @override
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._play(trainer, pl_module, trainer.current_epoch + 1)
+
+    @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._write(trainer)
+        if self._rows:
+            kind = "a stand-in" if self._population.standin else "real"
+            data = f"{self._population.name} ({kind})"
+            print("\n" + summary_table(self._rows, self._best, self._utility(trainer), data))
+            print(f"\nwritten to {_folder(trainer)}")
+
+    def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
+        if round_ not in self.game.rounds:
+            return
+        start = time.perf_counter()
+        engine = GradientEngine(module, self._population.records, self._probe())
+        plan = f"{engine.plan.path} ({engine.plan.reason}), p = {engine.layout.p}"
+        if plan != self._plan:
+            _log.info("gradients: %s", plan)
+            self._plan = plan
+        with tqdm(total=self._match.steps, leave=False) as bar:
+
+            def progress(step: str) -> None:
+                bar.set_description(f"attack, round {round_}: {step}")
+                bar.update()
+
+            graded = self._match.play(round_, engine, progress)
+        for result in graded:
+            self._record(trainer, result)
+        self._seconds["attack"] += time.perf_counter() - start
+        self._write(trainer)
+
+    def _probe(self) -> torch.Tensor:
+        """Four records for the engine's comparison, of as many labels as there are."""
+        records = self._population.splits["shadow_fit"]
+        labels = self._population.labels[records]
+        _, first = labels.sort(stable=True)
+        spread = torch.linspace(0, len(records) - 1, 4).long()
+        return records[first[spread]]
+
+    def _record(self, trainer: Trainer, result: Graded) -> None:
+        secret, step = self.game.secret.name, trainer.global_step
+        suffix = "_rounds" if result.rounds == "sum" else ""
+        if result.best_baseline:
+            self._best[result.round, result.rounds] = result.best_baseline
+        for knowledge in result.knowledge or ("",):
+            group = "attack" if knowledge else "baseline"
+            tag = "/".join(filter(None, (group, secret, result.name, knowledge)))
+            for metric, figure in result.figures.items():
+                self._rows.append(
+                    Row(
+                        result.round,
+                        step,
+                        result.rounds,
+                        secret,
+                        self.game.k,
+                        self.game.others,
+                        self.defense.label,
+                        knowledge,
+                        result.name,
+                        metric,
+                        figure.value,
+                        figure.low,
+                        figure.high,
+                        figure.n,
+                        figure.units,
+                        figure.note,
+                    )
+                )
+            shown = {
+                f"{tag}/{metric}{suffix}": result.figures[metric].value
+                for metric in _SHOWN
+                if metric in result.figures
+            }
+            for logger in trainer.loggers:
+                logger.log_metrics(shown, step)
+                if isinstance(logger, TensorBoardLogger) and knowledge:
+                    self._draw(logger, tag, suffix, result, step)
+
+    def _draw(
+        self, logger: TensorBoardLogger, tag: str, suffix: str, result: Graded, step: int
+    ) -> None:
+        for name, draw in (
+            ("roc", roc_figure),
+            ("calibration", calibration_figure),
+            ("posterior", posterior_figure),
+        ):
+            truth, support = self._match.truth.values, self._match.support
+            figure = draw(result.answer.log_posterior, truth, support)
+            logger.experiment.add_figure(f"{tag}/{name}{suffix}", figure, step)
+
+    def _write(self, trainer: Trainer) -> None:
+        folder = _folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_rows(folder / "attack.csv", self._rows)
+        total = time.perf_counter() - self._started
+        seconds = {"fit": total} | self._seconds
+        utility = {k: float(v) for k, v in trainer.callback_metrics.items() if "utility" in k}
+        write_run(
+            folder / "run.json", self._population, self.game.seed, seconds, utility, self._plan
+        )
+
+    def _utility(self, trainer: Trainer) -> str:
+        labels = self._population.labels[self._population.splits["validation"]]
+        majority = float(labels.bincount().max()) / len(labels)
+        figures = [
+            f"{name.removeprefix('utility/val_')} {float(value):.3f}"
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("utility/val_")
+        ]
+        shown = ", ".join(figures) or "no metric named utility/val_... was logged"
+        return (
+            f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
+        )
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def _population_of(trainer: Trainer) -> Population:
+    data = getattr(trainer, "datamodule", None)
+    population = getattr(data, "population", None)
+    if not isinstance(population, Population):
+        raise LeakageError(
+            f"data: {type(data).__name__} has no attribute `population` of type"
+            " leakage.population.Population, which tells the attack the records, their attributes"
+            " and splits; give it one, or pass one to Attack"
+        )
+    return population

@@ -1,0 +1,103 @@
+"""Trains through M: what the optimizer sees of a step is what an observer sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils.data import Dataset
+from typing_extensions import override
+
+from leakage.defenses import Defense
+from leakage.errors import LeakageError
+from leakage.gradients.engine import GradientEngine
+from leakage.gradients.layout import Layout
+from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
+from leakage.randomness import torch_generator
+
+
+class Defend(Callback):
+    """Replaces the shared gradient of each optimizer step by its release.
+
+    Args:
+        defense: M, the same object that the challenger runs.
+        seed: of the randomness of M.
+    """
+
+    def __init__(self, defense: Defense, seed: int = 0) -> None:
+        self.defense = defense
+        self._seed = seed
+        self._generator = torch_generator(seed, "defend", 0)
+        self._batch: Any = None
+        self._records = 0
+
+    @override
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and self.defense.record_wise and trainer.accumulate_grad_batches > 1:
+            raise LeakageError(
+                f"trainer.accumulate_grad_batches: {self.defense.label} maps the gradient of each"
+                f" record of one batch, so 1 is allowed, got {trainer.accumulate_grad_batches}"
+            )
+        self._generator = torch_generator(self._seed, "defend", trainer.global_rank)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._batch = batch
+        self._records += count_records(batch)
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        layout = Layout.of(pl_module)
+        if self.defense.record_wise:
+            means = self._record_wise_mean(pl_module, layout)
+        else:
+            means = read_shared_gradient(pl_module).unsqueeze(0)  # (1, p)
+        device = means.device
+        released = self.defense.release(
+            means.cpu(), k=self._records, layout=layout, generator=self._generator
+        )
+        write_shared_gradient(pl_module, released[0].to(device))
+        self._records = 0
+
+    def _record_wise_mean(self, module: LightningModule, layout: Layout) -> Tensor:
+        records = _Records(self._batch, self._records)
+        every = torch.arange(len(records))
+        engine = GradientEngine(module, records, probe=every[:4])
+        per_record = lambda g: self.defense.per_record(g, layout)  # noqa: E731
+        return engine.means(every.unsqueeze(0), self._generator, per_record).to(module.device)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self._generator.get_state()}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._generator.set_state(state_dict["generator"])
+
+
+class _Records(Dataset[Any]):
+    """The records of one batch, one by one."""
+
+    def __init__(self, batch: Any, size: int) -> None:
+        self._batch, self._size = batch, size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @override
+    def __getitem__(self, index: int) -> Any:
+        return tree_map_only(Tensor, lambda leaf: leaf[index].cpu(), self._batch)
+
+
+def count_records(batch: Any) -> int:
+    """The records of a batch: the first dimension of its first tensor."""
+    leaves = [leaf for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()]
+    return len(leaves[0]) if leaves else 1

@@ -1,0 +1,189 @@
+"""The official files of UCI Adult (Becker & Kohavi 1996): rows, columns of x, traits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from leakage.data.download import is_web_page
+from leakage.errors import LeakageError
+from leakage.population import Trait
+
+# fmt: off
+# The fields of a row in their order, with the values that adult.names lists; none: a number.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "age": (),
+    "workclass": (
+        "Private", "Self-emp-not-inc", "Self-emp-inc", "Federal-gov", "Local-gov", "State-gov",
+        "Without-pay", "Never-worked",
+    ),
+    "fnlwgt": (),
+    "education": (
+        "Bachelors", "Some-college", "11th", "HS-grad", "Prof-school", "Assoc-acdm", "Assoc-voc",
+        "9th", "7th-8th", "12th", "Masters", "1st-4th", "10th", "Doctorate", "5th-6th", "Preschool",
+    ),
+    "education-num": (),
+    "marital-status": (
+        "Married-civ-spouse", "Divorced", "Never-married", "Separated", "Widowed",
+        "Married-spouse-absent", "Married-AF-spouse",
+    ),
+    "occupation": (
+        "Tech-support", "Craft-repair", "Other-service", "Sales", "Exec-managerial",
+        "Prof-specialty", "Handlers-cleaners", "Machine-op-inspct", "Adm-clerical",
+        "Farming-fishing", "Transport-moving", "Priv-house-serv", "Protective-serv", "Armed-Forces",
+    ),
+    "relationship": (
+        "Wife", "Own-child", "Husband", "Not-in-family", "Other-relative", "Unmarried",
+    ),
+    "race": ("White", "Asian-Pac-Islander", "Amer-Indian-Eskimo", "Other", "Black"),
+    "sex": ("Female", "Male"),
+    "capital-gain": (),
+    "capital-loss": (),
+    "hours-per-week": (),
+    "native-country": (
+        "United-States", "Cambodia", "England", "Puerto-Rico", "Canada", "Germany",
+        "Outlying-US(Guam-USVI-etc)", "India", "Japan", "Greece", "South", "China", "Cuba", "Iran",
+        "Honduras", "Philippines", "Italy", "Poland", "Jamaica", "Vietnam", "Mexico", "Portugal",
+        "Ireland", "France", "Dominican-Republic", "Laos", "Ecuador", "Taiwan", "Haiti", "Columbia",
+        "Hungary", "Guatemala", "Nicaragua", "Scotland", "Thailand", "Yugoslavia", "El-Salvador",
+        "Trinadad&Tobago", "Peru", "Hong", "Holand-Netherlands",
+    ),
+}
+# fmt: on
+LABELS = ("<=50K", ">50K")
+UNKNOWN = "?"
+MAY_BE_UNKNOWN = ("workclass", "occupation", "native-country")
+LARGEST = 1e9
+"""No field comes near; a larger number would swamp the standard deviation of its column."""
+
+AGE_BANDS = ("under 30", "30 to 44", "45 to 59", "60 and over")
+AGE_BAND_STARTS = (30, 45, 60)
+
+
+def read_rows(path: Path) -> NDArray[np.float64]:
+    """Reads and checks one official file.
+
+    Returns:
+        (n, 15): numbers as they are, a category as its position in `COLUMNS` or, where it is
+        unknown, -1, and last the label, 0 or 1.
+
+    Raises:
+        LeakageError: by file, row (the first line is 1) and column, what is wrong.
+    """
+    content = path.read_bytes()
+    if is_web_page(content[:1024]):
+        raise LeakageError(
+            f"{path}: found a web page (a failed download), expected the rows of Adult"
+        )
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        row = content.count(b"\n", 0, error.start) + 1
+        raise LeakageError(
+            f"{path}, row {row}: found the byte 0x{content[error.start]:02x}, expected plain text"
+        ) from None
+    # adult.test opens with a comment, and both files end in a blank line.
+    kept = [n for n, line in enumerate(lines) if line.strip() and not (n == 0 and line[0] == "|")]
+    if not kept:
+        raise LeakageError(f"{path}: found no row, expected at least one with 15 fields")
+    fields = [lines[n].split(",") for n in kept]
+    for n, row_fields in zip(kept, fields, strict=True):
+        if len(row_fields) != len(COLUMNS) + 1:
+            raise LeakageError(
+                f"{path}, row {n + 1}: found {len(row_fields)} fields, expected"
+                f" {len(COLUMNS) + 1} with a comma between them"
+            )
+    table = np.empty((len(fields), len(COLUMNS) + 1))
+    names = (*COLUMNS, "label")
+    for j, (name, values) in enumerate(zip(names, zip(*fields, strict=True), strict=True)):
+        found = [value.strip() for value in values]
+        categories = LABELS if name == "label" else COLUMNS[name]
+        if name == "label":
+            found = [value.removesuffix(".") for value in found]  # adult.test has the dot
+        if categories:
+            allowed = [*categories, UNKNOWN] if name in MAY_BE_UNKNOWN else list(categories)
+            codes = (
+                pd.Index(allowed, dtype=object)
+                .get_indexer(pd.Index(found, dtype=object))
+                .astype(float)
+            )
+            bad = codes < 0
+            codes[codes == len(categories)] = -1
+            expected = f"one of {', '.join(allowed)}"
+        else:
+            codes = pd.to_numeric(pd.Series(found, dtype=object), errors="coerce").to_numpy(float)
+            bad = ~((codes >= 0) & (codes <= LARGEST))  # also where it is NaN
+            expected = f"a number from 0 to {LARGEST:.0f}"
+        if bad.any():
+            first = int(bad.argmax())
+            raise LeakageError(
+                f"{path}, row {kept[first] + 1}, column {name}: found {found[first]!r},"
+                f" expected {expected}"
+            )
+        table[:, j] = codes
+    return table
+
+
+def block_widths(exclude: Iterable[str]) -> dict[str, int]:
+    """How many columns of x each column that is not excluded takes, in the order of x."""
+    left_out = set(exclude)
+    return {
+        name: len(values) + (name in MAY_BE_UNKNOWN) if values else 1
+        for name, values in COLUMNS.items()
+        if name not in left_out
+    }
+
+
+def encode(
+    table: NDArray[np.float64], widths: dict[str, int], train: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Features x (N, d): one-hot categories and numbers standardised over the train records."""
+    blocks = []
+    for j, (name, values) in enumerate(COLUMNS.items()):
+        column = table[:, j]
+        if name not in widths:
+            continue
+        if values:
+            # An unknown value has the code -1, which picks the last row: its own column.
+            blocks.append(np.eye(widths[name])[column.astype(int)])
+        else:
+            spread = column[train].std()
+            blocks.append((column - column[train].mean())[:, None] / (spread if spread > 0 else 1))
+    return np.concatenate(blocks, axis=1).astype(np.float32)
+
+
+def make_traits(table: NDArray[np.float64], widths: dict[str, int]) -> dict[str, Trait]:
+    """Every category and the age band, with the columns of x that tell them."""
+    starts = np.cumsum([0, *widths.values()]).tolist()
+    spans = {n: range(s, s + w) for (n, w), s in zip(widths.items(), starts[:-1], strict=True)}
+    traits = {}
+    for j, (name, values) in enumerate(COLUMNS.items()):
+        if not values:
+            continue
+        codes, span = table[:, j].astype(int), spans.get(name, range(0))
+        held = np.unique(codes[codes >= 0])  # a value that nobody has is no value
+        position = np.full(len(values) + 1, -1)
+        position[held] = np.arange(len(held))
+        # Education-num numbers the very same levels, so it tells the education too.
+        also = spans.get("education-num", range(0)) if name == "education" else range(0)
+        traits[name] = Trait(
+            name=name,
+            values=tuple(values[code] for code in held),
+            codes=torch.from_numpy(position[codes]),
+            columns=(*span, *also),
+            one_hot=tuple(span[code] for code in held) if span else (),
+        )
+    bands = np.digitize(table[:, list(COLUMNS).index("age")], AGE_BAND_STARTS)
+    held, codes = np.unique(bands, return_inverse=True)
+    traits["age-band"] = Trait(
+        name="age-band",
+        values=tuple(AGE_BANDS[band] for band in held),
+        codes=torch.from_numpy(codes.astype(np.int64)),
+        columns=tuple(spans.get("age", range(0))),
+    )
+    return traits

@@ -1,0 +1,1 @@
+"""Generators that write files in the official layouts, one file a set."""

@@ -1,0 +1,174 @@
+"""Turns a table of records into gradients: one row of record indices, one batch gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map_only
+from torch.utils.data import Dataset, default_collate
+
+from leakage.errors import LeakageError
+from leakage.gradients.layout import Layout
+from leakage.gradients.loss import Loss
+
+PerRecord = Callable[[Tensor], Tensor]
+"""Maps record gradients (m, p) to (m, p), each row by itself."""
+
+_TOLERANCE = 1e-4  # of the norm, in float32; mixing records shows as 1e-1 and more
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How gradients are computed.
+
+    Args:
+        path: `record-wise`: each record's gradient once, averaged by the table; `batch-wise`:
+            one backward pass for each row of the table.
+        reason: why, in words for the log.
+    """
+
+    path: Literal["record-wise", "batch-wise"]
+    reason: str
+
+
+class GradientEngine:
+    """Gradients of batches of records at one state of a module.
+
+    The path is chosen by comparing both on a few records: where the gradient of a batch is the
+    mean of its records' gradients, each record is computed once, however many batches hold it;
+    where records mix (BatchNorm in training mode), layers are stochastic or vmap refuses, each
+    batch is computed by itself. Neither the module nor torch's global random state changes.
+
+    Args:
+        module: a LightningModule; a detached copy is taken.
+        records: a map-style data set of what `training_step` takes, one record each.
+        probe: indices of a few records for the comparison, best with different labels.
+        memory: bytes that record gradients may take at once.
+    """
+
+    def __init__(
+        self, module: nn.Module, records: Dataset[Any], probe: Tensor, memory: int = 2**29
+    ) -> None:
+        self.layout = Layout.of(module)
+        self._loss = Loss(module)
+        self._records = records
+        self._trainable = {
+            f"module.{name}": parameter
+            for name, parameter in self._loss.module.named_parameters()
+            if parameter.requires_grad
+        }
+        self._chunk = max(1, min(4096, memory // (4 * self.layout.p)))
+        self.plan = self._choose(probe)
+
+    def means(
+        self, indices: Tensor, generator: torch.Generator, per_record: PerRecord | None = None
+    ) -> Tensor:
+        """The gradient of the loss of each row's batch.
+
+        Args:
+            indices: record indices, int64 (n, k).
+            generator: the randomness of stochastic layers, fresh for each batch.
+            per_record: a map of record gradients before the mean.
+
+        Returns:
+            float32 (n, p).
+
+        Raises:
+            LeakageError: NaN or inf, counted and with the layer; a per-record map where no
+                record has a gradient of its own.
+        """
+        if self.plan.path == "record-wise":
+            means = self._average_records(indices, per_record)
+        elif per_record is None:
+            means = self._one_by_one(indices, generator)
+        else:
+            raise LeakageError(
+                "defense: it maps the gradient of each record before the mean, but the model"
+                f" {self._loss.name} gives no record a gradient of its own ({self.plan.reason})"
+            )
+        self._refuse_non_finite(means)
+        return means
+
+    def _average_records(self, indices: Tensor, per_record: PerRecord | None) -> Tensor:
+        n, k = indices.shape
+        used, position = indices.unique(return_inverse=True)
+        means = torch.zeros(n, self.layout.p)
+        for start in range(0, len(used), self._chunk):
+            gradients = self._record_gradients(used[start : start + self._chunk])
+            if per_record is not None:
+                gradients = per_record(gradients)
+            row = position - start
+            here = (row >= 0) & (row < len(gradients))  # (n, k)
+            offsets = here.sum(1).cumsum(0).roll(1)
+            offsets[0] = 0
+            means += F.embedding_bag(row[here], gradients, offsets, mode="sum")
+        return means / k
+
+    def _record_gradients(self, indices: Tensor) -> Tensor:
+        """The gradient of each record as a batch of one, float32 (m, p)."""
+        batch = tree_map_only(Tensor, lambda leaf: leaf.unsqueeze(1), self._batch(indices))
+
+        def loss(parameters: dict[str, Tensor], record: Any) -> Tensor:
+            return functional_call(self._loss, parameters, (record,))  # type: ignore[no-any-return]
+
+        detached = {name: parameter.detach() for name, parameter in self._trainable.items()}
+        gradients = vmap(grad(loss), in_dims=(None, 0))(detached, batch)
+        return torch.cat([g.flatten(1) for g in gradients.values()], dim=1).float()
+
+    def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        seeds = torch.randint(2**62, (len(indices),), generator=generator).tolist()
+        pairs = zip(indices, seeds, strict=True)
+        return torch.stack([self._batch_gradient(row, seed) for row, seed in pairs])
+
+    def _batch_gradient(self, indices: Tensor, seed: int) -> Tensor:
+        """Plain autograd: the gradient of one batch, float32 (p,); zero where unused."""
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.manual_seed(seed)
+            loss = self._loss(self._batch(indices))
+            if not loss.requires_grad:
+                raise LeakageError(
+                    f"model {self._loss.name}: the loss does not depend on any trainable parameter"
+                )
+            parameters = list(self._trainable.values())
+            gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        return torch.cat([g.flatten() for g in gradients]).float()
+
+    def _batch(self, indices: Tensor) -> Any:
+        return default_collate([self._records[i] for i in indices.tolist()])
+
+    def _choose(self, probe: Tensor) -> Plan:
+        expected = self._batch_gradient(probe, seed=0)
+        if not torch.equal(expected, self._batch_gradient(probe, seed=1)):
+            layer = self._worst_layer(expected, self._batch_gradient(probe, seed=1))
+            return Plan("batch-wise", f"stochastic layers: {layer} changes from call to call")
+        try:
+            found = self._record_gradients(probe).mean(0)
+        except (RuntimeError, ValueError) as error:
+            return Plan("batch-wise", f"vmap refuses: {str(error).strip().splitlines()[0]}")
+        distance, scale = (found - expected).norm(), expected.norm()
+        if not distance <= _TOLERANCE * scale + 1e-12:
+            layer = self._worst_layer(expected, found)
+            return Plan("batch-wise", f"records mix: {layer} differs from the mean over records")
+        return Plan("record-wise", f"equal to plain autograd on {len(probe)} records")
+
+    def _worst_layer(self, expected: Tensor, found: Tensor) -> str:
+        difference = (found - expected).abs().nan_to_num(torch.inf)
+        spans = [difference[self.layout.span(name)].max() for name in self.layout.names]
+        return self.layout.names[int(torch.stack(spans).argmax())]
+
+    def _refuse_non_finite(self, means: Tensor) -> None:
+        bad = ~means.isfinite()
+        if bad.any():
+            counts = [int(bad[:, self.layout.span(name)].sum()) for name in self.layout.names]
+            worst = self.layout.names[counts.index(max(counts))]
+            raise LeakageError(
+                f"model {self._loss.name}: {int(bad.any(1).sum())} of {len(means)} batch gradients"
+                f" hold NaN or inf, most of them in {worst}; training has diverged or a record"
+                " is not finite"
+            )

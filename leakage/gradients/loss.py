@@ -1,0 +1,56 @@
+"""L: the module's own training_step on a detached copy, as a function of parameters and batch."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from typing import Any, Protocol, cast
+
+from torch import Tensor, nn
+
+from leakage.errors import LeakageError
+
+
+class Trainable(Protocol):
+    """What the game needs of a module: the training_step of any LightningModule."""
+
+    def training_step(self, *args: Any) -> Any:
+        """Takes a batch, and its number where the module wants one; gives the loss."""
+
+
+class Loss(nn.Module):
+    """Calls the training_step of a copy of a module, which logs nowhere and trains nothing.
+
+    The copy keeps each layer's mode (training or evaluation), so that gradients are the ones
+    that training shares; it stands on the CPU in float32.
+
+    Args:
+        module: any LightningModule under automatic optimization.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.name = type(module).__name__
+        self.module = copy.deepcopy(module).cpu().float()
+        self.module.zero_grad(set_to_none=True)
+        for log in ("log", "log_dict"):
+            object.__setattr__(self.module, log, _log_nowhere)
+        step = cast(Trainable, self.module).training_step
+        self._numbered = "batch_idx" in inspect.signature(step).parameters
+
+    def forward(self, batch: Any) -> Tensor:
+        """The scalar loss of a batch."""
+        step = cast(Trainable, self.module).training_step
+        output = step(batch, 0) if self._numbered else step(batch)
+        loss = output["loss"] if isinstance(output, dict) else output
+        if not isinstance(loss, Tensor) or loss.numel() != 1:
+            found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
+            raise LeakageError(
+                f"model {self.name}: training_step must return a scalar loss or a dict with the"
+                f" key loss, found {found}"
+            )
+        return loss.reshape(())
+
+
+def _log_nowhere(*_: Any, **__: Any) -> None:
+    """Stands in for self.log on the copy: to observe is not to train."""

@@ -1,0 +1,1 @@
+"""Attack metrics with unit-aware intervals."""

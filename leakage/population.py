@@ -1,0 +1,125 @@
+"""The population: records, the traits that a secret may be about, units, and splits by unit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from leakage.errors import LeakageError, nearest
+
+SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "challenge")
+"""Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A variable with finitely many values, one a record: what a secret is about.
+
+    Args:
+        name: the name that configs use.
+        values: the names of its values.
+        codes: position in `values` of each record, int64 (N,); -1 where it is unknown.
+        columns: the columns of the features x that tell it; empty where it is no part of x.
+        one_hot: for each value the column of x that is 1 where the record has the value and 0
+            where it has another; empty where x does not encode the trait like that.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    codes: Tensor
+    columns: tuple[int, ...] = ()
+    one_hot: tuple[int, ...] = ()
+
+    @property
+    def in_x(self) -> bool:
+        """Whether the model sees the trait, which makes it an attribute and not a property."""
+        return bool(self.columns)
+
+
+@dataclass(frozen=True)
+class Population:
+    """N records, what is known about them, and which of them play which part.
+
+    Args:
+        name: the data set, for logs and reports.
+        records: a map-style data set of N records, each as the training loader gives it.
+        labels: the label of each record, int64 (N,).
+        features: x as one float32 row a record, (N, d): what an imputation starts from.
+        traits: by name, everything that a secret may be about.
+        units: who or what a record belongs to, int64 (N,): the user where there are users,
+            else the record itself. No unit is in two splits.
+        splits: by name in `SPLITS`, the indices of the records, int64.
+        standin: whether the records are made up by a generative model.
+
+    Raises:
+        LeakageError: a split is missing or empty, or two splits share a unit.
+    """
+
+    name: str
+    records: Dataset[Any]
+    labels: Tensor
+    features: Tensor
+    traits: Mapping[str, Trait]
+    units: Tensor
+    splits: Mapping[str, Tensor]
+    standin: bool
+
+    def __post_init__(self) -> None:
+        for split in SPLITS:
+            if split not in self.splits or len(self.splits[split]) == 0:
+                raise LeakageError(
+                    f"data set {self.name}: the split {split} holds no record; each of"
+                    f" {', '.join(SPLITS)} needs at least one"
+                )
+        units = {split: self.units[self.splits[split]] for split in SPLITS}
+        for one, other in combinations(SPLITS, 2):
+            shared = units[one][torch.isin(units[one], units[other])]
+            if len(shared):
+                raise LeakageError(
+                    f"data set {self.name}: the splits {one} and {other} share"
+                    f" {len(set(shared.tolist()))} units, the first is unit {int(shared[0])};"
+                    " splits must be disjoint by unit"
+                )
+
+    def trait(self, name: str, key: str) -> Trait:
+        """The trait of this name; `key` is the config key that an error names."""
+        if name not in self.traits:
+            raise LeakageError(
+                f"{key}: the data set {self.name} knows no attribute {name!r};"
+                f" {nearest(name, self.traits)}"
+            )
+        return self.traits[name]
+
+
+def split_by_unit(
+    units: Tensor, shares: Mapping[str, float], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Divides records at random so that all records of a unit fall into one split.
+
+    Args:
+        units: the unit of each record, int64 (N,).
+        shares: the share of the units for each split, each above 0, with sum 1.
+        generator: the only source of randomness.
+
+    Returns:
+        The indices of the records of each split, ascending.
+    """
+    distinct, of_record = units.unique(return_inverse=True)
+    order = torch.randperm(len(distinct), generator=generator)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order))
+    splits: dict[str, Tensor] = {}
+    start, cumulated = 0, 0.0
+    for name, share in shares.items():
+        cumulated += share
+        stop = round(cumulated * len(distinct))
+        chosen = (rank >= start) & (rank < stop)
+        splits[name] = chosen[of_record].nonzero().flatten()
+        start = stop
+    return splits

@@ -1,0 +1,68 @@
+"""attack.csv: one row a figure."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure with its 95% interval.
+
+    Args:
+        round: epochs before the release.
+        step: optimizer steps before the release.
+        rounds: `alone`, or `sum` of all rounds so far.
+        secret: its short name.
+        k: records of a batch.
+        others: records of other clients in the mean.
+        defense: M with its settings.
+        knowledge: of M: `static` or `adaptive`; empty for a baseline.
+        adversary: its name, or that of the baseline.
+        metric: its name; shares are in 0..1, `bits` and `bits_raw` in bits.
+        value: the figure; empty where it is undefined.
+        low: lower 95% limit; empty where there is none.
+        high: upper 95% limit; empty where there is none.
+        n: trials.
+        units: distinct units that the trials drew.
+        note: what the reader has to know.
+    """
+
+    round: int
+    step: int
+    rounds: str
+    secret: str
+    k: int
+    others: int
+    defense: str
+    knowledge: str
+    adversary: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int
+    units: int
+    note: str
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes the file anew, so that a reader never sees half of it."""
+    names = [field.name for field in fields(Row)]
+    part = path.with_suffix(".csv.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for row in rows:
+            writer.writerow([_text(getattr(row, name)) for name in names])
+    part.replace(path)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else repr(float(value))
+    return str(value)

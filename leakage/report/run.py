@@ -1,0 +1,49 @@
+"""run.json: what a run was, so that its figures can be judged and repeated."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from leakage import __version__
+from leakage.population import Population
+
+_LIBRARIES = ("torch", "lightning", "scikit-learn", "numpy", "scipy", "torchmetrics")
+
+
+def write_run(
+    path: Path,
+    population: Population,
+    seed: int,
+    seconds: Mapping[str, float],
+    utility: Mapping[str, float],
+    plan: str,
+) -> None:
+    """Writes the file anew, whole or not at all.
+
+    Args:
+        path: where.
+        population: the data.
+        seed: of the game.
+        seconds: spent in each stage so far.
+        utility: the model's metrics so far, shares in 0..1.
+        plan: how gradients were computed.
+    """
+    run: dict[str, Any] = {
+        "data": population.name,
+        "standin": population.standin,
+        "splits": {name: len(records) for name, records in population.splits.items()},
+        "seed": seed,
+        "gradients": plan,
+        "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
+        "utility": dict(utility),
+        "versions": {"leakage": __version__, "python": platform.python_version()}
+        | {library: version(library) for library in _LIBRARIES},
+    }
+    part = path.with_suffix(".json.part")
+    part.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,73 @@
+"""The table that a run ends with on the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from leakage.report.rows import Row
+
+
+def summary_table(
+    rows: Sequence[Row], baselines: Mapping[tuple[int, str], str], utility: str, data: str
+) -> str:
+    """Secret, defense, adversary, AUROC with interval, gain, bits, best baseline, utility.
+
+    Args:
+        rows: all rows of the run.
+        baselines: the best baseline of each round, alone and summed.
+        utility: the model's, in words.
+        data: the data set, and whether it is a stand-in.
+    """
+    figures = {
+        (row.round, row.rounds, row.knowledge, row.adversary, row.metric): row for row in rows
+    }
+    header = (
+        "round",
+        "rounds",
+        "knowledge",
+        "adversary",
+        "AUROC [95%]",
+        "ASR",
+        "gain [95%]",
+        "bits",
+        "best baseline (AUROC)",
+    )
+    lines: list[tuple[str, ...]] = []
+    for row in rows:
+        if row.metric != "auroc" or not row.knowledge:
+            continue
+        key = (row.round, row.rounds, row.knowledge, row.adversary)
+        best = baselines[row.round, row.rounds]
+        rival = figures[row.round, row.rounds, "", best, "auroc"]
+        lines.append(
+            (
+                str(row.round),
+                row.rounds,
+                row.knowledge,
+                row.adversary,
+                _interval(row),
+                f"{figures[*key, 'asr'].value:.3f}",
+                _interval(figures[*key, "gain"], sign=True),
+                f"{figures[*key, 'bits'].value:.3f}",
+                f"{best} ({rival.value:.3f})",
+            )
+        )
+    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+    table = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in [header, *lines]
+    ]
+    first = rows[0]
+    others = f" + {first.others} of others" if first.others else ""
+    title = f"secret {first.secret}, k = {first.k}{others}, defense {first.defense}, data {data}"
+    return "\n".join([title, "-" * len(table[0]), *table, "-" * len(table[0]), utility])
+
+
+def _interval(row: Row, *, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    if math.isnan(row.value):
+        return "undefined"
+    if math.isnan(row.low):
+        return f"{row.value:{plus}.3f} [no interval]"
+    return f"{row.value:{plus}.3f} [{row.low:{plus}.3f}, {row.high:{plus}.3f}]"

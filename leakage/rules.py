@@ -1,0 +1,94 @@
+"""The rules of a game: who guesses what from which releases, with which knowledge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from leakage.adversaries import Adversary, BoostedTrees, RandomForest, Surface
+from leakage.errors import LeakageError
+from leakage.gradients.layout import Layout
+from leakage.population import Population
+from leakage.secrets import Secret
+
+
+@dataclass(frozen=True)
+class Game:
+    """The settings of a game.
+
+    Args:
+        secret: the sensitive variable.
+        k: records of a batch.
+        others: records of other clients that are averaged with them (secure aggregation).
+        rounds: observed rounds; round i is played on the weights after i epochs.
+        batches: `fresh` batches in every round, or `persistent` ones: a client keeps its data.
+        shadow_batches: on which an adversary is fitted, per round.
+        calibrate_batches: on which it is calibrated and thresholds are set; at least 1,000
+            without the secret make TPR at 1% FPR a figure.
+        trials: batches of the challenger.
+        adversaries: those who guess; the default pair is the strong one.
+        layers: glob patterns over parameter names: what the adversaries see of a release.
+        known: `features`: the adversaries know phi(z), the other features and the label of each
+            record; a secret with a target tells them the target's in any case.
+        seed: of every draw in the game.
+    """
+
+    secret: Secret
+    k: int = 16
+    others: int = 0
+    rounds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    batches: Literal["fresh", "persistent"] = "fresh"
+    shadow_batches: int = 1500
+    calibrate_batches: int = 2000
+    trials: int = 1000
+    adversaries: list[Adversary] = field(default_factory=lambda: [RandomForest(), BoostedTrees()])
+    layers: list[str] = field(default_factory=lambda: ["*"])
+    known: Literal["nothing", "features"] = "nothing"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, least in (("k", 1), ("others", 0), ("trials", 2)):
+            if getattr(self, key) < least:
+                raise LeakageError(
+                    f"attack.{key}: at least {least} is needed, got {getattr(self, key)}"
+                )
+        if not self.rounds or min(self.rounds) < 0 or len(set(self.rounds)) < len(self.rounds):
+            raise LeakageError(
+                "attack.rounds: a list of distinct numbers of epochs, each at least 0, is needed;"
+                f" got {self.rounds}"
+            )
+        if self.batches not in ("fresh", "persistent"):
+            raise LeakageError(
+                f"attack.batches: 'fresh' and 'persistent' are known, got {self.batches!r}"
+            )
+        if self.known not in ("nothing", "features"):
+            raise LeakageError(
+                f"attack.known: 'nothing' and 'features' are known, got {self.known!r}"
+            )
+        names = [adversary.name for adversary in self.adversaries]
+        if not names or len(set(names)) < len(names):
+            raise LeakageError(
+                f"attack.adversaries: at least one, each with a name of its own, got {names}"
+            )
+
+    @property
+    def knows_features(self) -> bool:
+        """Whether phi(z) is the adversaries' own knowledge."""
+        return self.secret.targets or self.known == "features"
+
+    def check(self, population: Population, layout: Layout) -> Surface:
+        """Refuses a game that cannot be played, before training; returns what adversaries know."""
+        self.secret.check(population, self.k, self.others)
+        c = len(self.secret.support(population))
+        for key in ("shadow_batches", "calibrate_batches"):
+            if getattr(self, key) < 2 * c:
+                raise LeakageError(
+                    f"attack.{key}: {getattr(self, key)} batches are fewer than 2 for each of the"
+                    f" {c} values of {self.secret.attribute}; at least {2 * c} are needed"
+                )
+        visible, _ = layout.select(self.layers, "attack.layers")
+        one_hot = self.secret.one_hot(population.traits[self.secret.attribute])
+        surface = Surface(visible, c, one_hot, population.features.shape[1])
+        for adversary in self.adversaries:
+            adversary.check(surface)
+        return surface

@@ -1,0 +1,79 @@
+"""Attribute inference: a is a feature of the records, part of x (Li et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Generator, Tensor
+from typing_extensions import override
+
+from leakage.errors import LeakageError
+from leakage.population import Population, Trait
+from leakage.secrets.base import Pool, Prior, Secret, draw_beside, draw_of_class
+
+
+@dataclass(frozen=True)
+class Attribute(Secret):
+    """A feature of the records that the model sees.
+
+    Args:
+        attribute: the feature.
+        scope: `all`: the k records of a batch have the value a. `target`: the first record has
+            it, and the adversary knows the rest of that record, phi(z); the k - 1 others are
+            redrawn from everybody.
+        prior: P(a), `uniform` or `natural` (the shares of the values in the shadow data).
+    """
+
+    attribute: str = "sex"
+    scope: Literal["all", "target"] = "all"
+    prior: Prior = "uniform"
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("all", "target"):
+            raise LeakageError(
+                f"{self.key}.scope: Attribute knows 'all' and 'target', got {self.scope!r}"
+            )
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"attribute_{self.attribute}" + ("_target" if self.targets else "")
+
+    @property
+    @override
+    def targets(self) -> bool:
+        return self.scope == "target"
+
+    @override
+    def one_hot(self, trait: Trait) -> tuple[int, ...]:
+        return trait.one_hot
+
+    @override
+    def support(self, population: Population) -> tuple[str, ...]:
+        return population.traits[self.attribute].values
+
+    @override
+    def classes(self, population: Population) -> Tensor:
+        return population.traits[self.attribute].codes
+
+    @override
+    def needs(self, value: int, k: int) -> int:
+        return 1 if self.targets else k
+
+    @override
+    def draw(self, values: Tensor, k: int, pool: Pool, generator: Generator) -> Tensor:
+        if not self.targets:
+            return draw_of_class(values, k, pool, generator)
+        target = draw_of_class(values, 1, pool, generator)
+        return torch.cat([target, draw_beside(target, pool, k - 1, generator)], dim=1)
+
+    @override
+    def misplaced(self, trait: Trait) -> str | None:
+        if trait.in_x:
+            return None
+        return (
+            f"Attribute is about a feature of x, but {trait.name!r} is excluded from x; take it out"
+            " of data.exclude, or use the secret Property"
+        )

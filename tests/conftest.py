@@ -1,0 +1,37 @@
+"""Folders of data that several tests read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from leakage.data.standins.adult import write_adult
+
+# The first call of torch is slow, and a failure must come back on the next run.
+settings.register_profile("suite", derandomize=True, deadline=None)
+settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session")
+def adult_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small stand-in of Adult: 6,000 rows of adult.data, 3,000 of adult.test."""
+    folder = tmp_path_factory.mktemp("adult")
+    write_adult(folder, size=6000, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_adult() -> Path:
+    """The folder of the official files of Adult."""
+    beside = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "adult"
+    folder = Path(os.environ.get("LEAKAGE_ADULT", beside))
+    for name in ("adult.data", "adult.test"):
+        if not (folder / name).exists():
+            pytest.skip(
+                f"NOT TESTED ON THE REAL ADULT: {folder / name} is missing; set LEAKAGE_ADULT to"
+                " the folder of the official files"
+            )
+    return folder
