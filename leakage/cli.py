@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+import sys
+import warnings
+from argparse import ArgumentError
 from collections.abc import Sequence
 from typing import Any
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 import leakage.data.adult
 import leakage.models.tabular  # noqa: F401 - their class names then need no path
-from leakage.callbacks import Attack, Defend
+from leakage.callbacks import Attack, Capture, Defend  # noqa: F401 - likewise
+from leakage.cli_errors import one_sentence
 from leakage.defenses import Defense, NoDefense
+from leakage.errors import LeakageError
 from leakage.rules import Game
 
 
@@ -31,6 +38,25 @@ class LeakageCLI(LightningCLI):
         )
 
     @override
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            keys = [
+                key
+                for subparser in self._subcommand_parsers.values()
+                for key in subparser.get_defaults().keys()
+            ]
+            raise LeakageError(one_sentence(str(error), keys)) from None
+
+    @override
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # the parser wraps what a constructor of model or data raises
+            raise LeakageError(one_sentence(str(error), [])) from error
+
+    @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
         game, defense = (
@@ -46,13 +72,37 @@ class LeakageCLI(LightningCLI):
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line."""
-    LeakageCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        args=None if args is None else list(args),
+    """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
+    _set_up_terminal()
+    strict = {"exit_on_error": False, "allow_abbrev": False}
+    subcommands = LightningCLI.subcommands()
+    try:
+        LeakageCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"prog": "python -m leakage", **strict}
+            | dict.fromkeys(subcommands, strict),
+            args=None if args is None else list(args),
+        )
+    except (LeakageError, MisconfigurationException) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _set_up_terminal() -> None:
+    """Shows the program's own log, and hides advertisements and warnings about libraries."""
+    logger = logging.getLogger("leakage")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
     )
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

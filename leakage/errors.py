@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 
-class LeakageError(ValueError):
+class LeakageError(Exception):
     """A mistake in a config, a file or a model, told in one sentence.
 
     The command line prints the sentence alone and exits with code 2.

@@ -179,7 +179,8 @@ class Match:
 
     def _grade(self, round_: int, values: NDArray[np.int64], persistent: bool) -> Iterator[Graded]:
         prior = self._prior.numpy()
-        for rounds in ("alone", "sum") if len(self._game.rounds) > 1 else ("alone",):
+        played = len(self._observed[(), PRIOR])
+        for rounds in ("alone", "sum") if played > 1 else ("alone",):
             last = slice(-1, None) if rounds == "alone" else slice(None)
             answers = {
                 key: answer(seen[last], values, prior, persistent=persistent)

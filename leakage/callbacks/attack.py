@@ -26,7 +26,7 @@ from leakage.report.summary import summary_table
 from leakage.rules import Game
 
 _SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("leakage.attack")
 
 
 class Attack(Callback):
@@ -161,14 +161,13 @@ class Attack(Callback):
                 for metric in _SHOWN
                 if metric in result.figures
             }
+            new = knowledge in result.knowledge[:1]  # static and adaptive may be one answer
             for logger in trainer.loggers:
                 logger.log_metrics(shown, step)
-                if isinstance(logger, TensorBoardLogger) and knowledge:
-                    self._draw(logger, tag, suffix, result, step)
+                if isinstance(logger, TensorBoardLogger) and new and not suffix:
+                    self._draw(logger, tag, result, step)
 
-    def _draw(
-        self, logger: TensorBoardLogger, tag: str, suffix: str, result: Graded, step: int
-    ) -> None:
+    def _draw(self, logger: TensorBoardLogger, tag: str, result: Graded, step: int) -> None:
         for name, draw in (
             ("roc", roc_figure),
             ("calibration", calibration_figure),
@@ -176,7 +175,7 @@ class Attack(Callback):
         ):
             truth, support = self._match.truth.values, self._match.support
             figure = draw(result.answer.log_posterior, truth, support)
-            logger.experiment.add_figure(f"{tag}/{name}{suffix}", figure, step)
+            logger.experiment.add_figure(f"{tag}/{name}", figure, step)
 
     def _write(self, trainer: Trainer) -> None:
         folder = _folder(trainer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from torch import Generator, Tensor
@@ -25,13 +26,14 @@ class Chain(Defense):
     def __post_init__(self) -> None:
         if not self.stages:
             raise LeakageError("defense.stages: an empty list defends nothing; use NoDefense")
-        wise = [stage.record_wise for stage in self.stages]
-        if wise != sorted(wise, reverse=True):
-            late = self.stages[wise.index(True, wise.index(False))]
-            raise LeakageError(
-                f"defense.stages: {late.label} maps the gradient of each record, so it must come"
-                " before every stage that maps the mean"
-            )
+        maps_means = False
+        for stage in _flat(self.stages):
+            if maps_means and stage.record_wise:
+                raise LeakageError(
+                    f"defense.stages: {stage.label} maps the gradient of each record, so it must"
+                    " come before every stage that maps the mean"
+                )
+            maps_means = maps_means or type(stage).release is not Defense.release
 
     @property
     @override
@@ -49,3 +51,9 @@ class Chain(Defense):
         for stage in self.stages:
             means = stage.release(means, k=k, layout=layout, generator=generator)
         return means
+
+
+def _flat(stages: Iterable[Defense]) -> Iterator[Defense]:
+    """The stages with chains among them taken apart."""
+    for stage in stages:
+        yield from _flat(stage.stages) if isinstance(stage, Chain) else (stage,)

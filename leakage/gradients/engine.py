@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_map, tree_map_only
 from torch.utils.data import Dataset, default_collate
 
 from leakage.errors import LeakageError
@@ -118,7 +119,8 @@ class GradientEngine:
             return functional_call(self._loss, parameters, (record,))  # type: ignore[no-any-return]
 
         detached = {name: parameter.detach() for name, parameter in self._trainable.items()}
-        gradients = vmap(grad(loss), in_dims=(None, 0))(detached, batch)
+        axes = tree_map(lambda leaf: 0 if isinstance(leaf, Tensor) else None, batch)
+        gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
         return torch.cat([g.flatten(1) for g in gradients.values()], dim=1).float()
 
     def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
@@ -144,13 +146,17 @@ class GradientEngine:
 
     def _choose(self, probe: Tensor) -> Plan:
         expected = self._batch_gradient(probe, seed=0)
+        self._refuse_non_finite(expected.unsqueeze(0))
         if not torch.equal(expected, self._batch_gradient(probe, seed=1)):
             layer = self._worst_layer(expected, self._batch_gradient(probe, seed=1))
             return Plan("batch-wise", f"stochastic layers: {layer} changes from call to call")
-        try:
-            found = self._record_gradients(probe).mean(0)
-        except (RuntimeError, ValueError) as error:
-            return Plan("batch-wise", f"vmap refuses: {str(error).strip().splitlines()[0]}")
+        with _running(self._loss.module) as layers:
+            try:
+                found = self._average_records(probe.unsqueeze(0), None)[0]
+            except (RuntimeError, ValueError) as error:
+                place = layers[-1] if layers else "training_step"
+                reason = str(error).strip().splitlines()[0]
+                return Plan("batch-wise", f"vmap refuses in {place}: {reason}")
         distance, scale = (found - expected).norm(), expected.norm()
         if not distance <= _TOLERANCE * scale + 1e-12:
             layer = self._worst_layer(expected, found)
@@ -172,3 +178,26 @@ class GradientEngine:
                 f" hold NaN or inf, most of them in {worst}; training has diverged or a record"
                 " is not finite"
             )
+
+
+@contextmanager
+def _running(module: nn.Module) -> Iterator[list[str]]:
+    """The layers that run, outermost first: after an error, the last is where it came from."""
+    layers: list[str] = []
+
+    def leave(*_: Any) -> None:
+        layers.pop()
+
+    handles = []
+    for name, layer in module.named_modules():
+        if name:
+            place = f"{name} ({type(layer).__name__})"
+            handles += [
+                layer.register_forward_pre_hook(lambda *_, place=place: layers.append(place)),
+                layer.register_forward_hook(leave),
+            ]
+    try:
+        yield layers
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -36,13 +36,14 @@ class Loss(nn.Module):
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
         step = cast(Trainable, self.module).training_step
-        self._numbered = "batch_idx" in inspect.signature(step).parameters
+        positional = inspect.getfullargspec(step)  # as Lightning decides it
+        self._numbered = len(positional.args) > 2 or positional.varargs is not None  # with self
 
     def forward(self, batch: Any) -> Tensor:
         """The scalar loss of a batch."""
         step = cast(Trainable, self.module).training_step
         output = step(batch, 0) if self._numbered else step(batch)
-        loss = output["loss"] if isinstance(output, dict) else output
+        loss = output.get("loss") if isinstance(output, dict) else output
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise LeakageError(

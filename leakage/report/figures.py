@@ -53,8 +53,8 @@ def posterior_figure(
     log_posterior: NDArray[np.float64], truth: NDArray[np.int64], support: tuple[str, ...]
 ) -> Figure:
     """Histograms of the posterior of the true value, one a value of the secret."""
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(5, 4))
+    axes = figure.add_axes((0.13, 0.13, 0.84, 0.84))
     given = np.exp(log_posterior[np.arange(len(truth)), truth])
     groups = [given[truth == value] for value in range(len(support))]
     axes.hist(groups, bins=2 * (len(_BINS) - 1), range=(0, 1), label=list(support))
@@ -64,7 +64,7 @@ def posterior_figure(
 
 
 def _square(xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(4.5, 4.5))
+    axes = figure.add_axes((0.13, 0.13, 0.84, 0.84))
     axes.set(xlabel=xlabel, ylabel=ylabel, xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     return figure, axes

@@ -37,6 +37,8 @@ def summary_table(
     for row in rows:
         if row.metric != "auroc" or not row.knowledge:
             continue
+        if row.defense == "none" and row.knowledge == "adaptive":
+            continue  # there is no M to know, so both are one and the same
         key = (row.round, row.rounds, row.knowledge, row.adversary)
         best = baselines[row.round, row.rounds]
         rival = figures[row.round, row.rounds, "", best, "auroc"]
@@ -44,7 +46,7 @@ def summary_table(
             (
                 str(row.round),
                 row.rounds,
-                row.knowledge,
+                "either" if row.defense == "none" else row.knowledge,
                 row.adversary,
                 _interval(row),
                 f"{figures[*key, 'asr'].value:.3f}",

@@ -1,0 +1,86 @@
+"""Turns what the parser says of a bad command line or config into one sentence."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from typing import Any
+
+from lightning import Callback, LightningDataModule, LightningModule
+
+from leakage.adversaries import Adversary
+from leakage.defenses import Defense
+from leakage.errors import nearest
+from leakage.secrets import Secret
+
+_BASES: dict[str, type] = {
+    "attack.adversaries": Adversary,
+    "attack.secret": Secret,
+    "data": LightningDataModule,
+    "defense": Defense,
+    "model": LightningModule,
+    "trainer.callbacks": Callback,
+}
+_NOISE = re.compile(
+    r"Does not validate|Subtypes:|Errors:|Given value|- Expected a <class 'NoneType'>"
+    r"|- Expected a path|tip:"
+)
+
+
+def one_sentence(message: str, keys: Iterable[str]) -> str:
+    """The config key, what was found, and the nearest thing that is allowed.
+
+    Args:
+        message: the parser's own words, over several lines.
+        keys: all keys that the config knows.
+    """
+    unknown = re.search(r"unrecognized arguments: --(?:no_)?([\w.]+)", message)
+    unknown = unknown or re.search(r"does not accept option '([\w.]+)'", message)
+    if unknown:
+        return f"{unknown[1]}: there is no such key; {_nearest_key(unknown[1], list(keys))}"
+    key = re.search(r'Parser key "([\w.]+)"', message)
+    where = f"{key[1]}: " if key else ""
+    option = re.search(r"given class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message)
+    if option:
+        known = _arguments(option[1])
+        return f"{where}{option[1]} has no argument {option[2]!r}; {nearest(option[2], known)}"
+    absent = re.search(r"dot import path string: ([\w.]+)", message)
+    absent = absent or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
+    absent = absent or re.search(r"No module named '([\w.]+)'", message)
+    if absent:
+        known = _class_names(key[1] if key else "")
+        hint = f"; {nearest(absent[1].split('.')[-1], known)}" if known else ""
+        return f"{where}there is no class {absent[1]!r}{hint}"
+    kept = [line.strip() for line in message.splitlines() if line.strip()]
+    kept = [line.removeprefix("- ") for line in kept if not _NOISE.match(line)]
+    text = " ".join(
+        line for line in kept if not line.startswith('Parser key "') or ":" in line[12:]
+    )
+    return re.sub(r'Parser key "([\w.]+)":', r"\1:", text)
+
+
+def _nearest_key(found: str, keys: list[str]) -> str:
+    """Compares within the part of the config where the key stands, else with its parts."""
+    section = found.rpartition(".")[0]
+    siblings = sorted({key for key in keys if key.rpartition(".")[0] == section})
+    parts = sorted({key.split(".")[0] for key in keys})
+    return nearest(found, siblings if section and siblings else parts)
+
+
+def _arguments(class_path: str) -> list[str]:
+    module, _, name = class_path.rpartition(".")
+    return list(inspect.signature(getattr(import_module(module), name)).parameters)
+
+
+def _class_names(key: str) -> list[str]:
+    base = next((base for prefix, base in _BASES.items() if key.startswith(prefix)), None)
+    return sorted(set(_leaves(base))) if base else []
+
+
+def _leaves(base: Any) -> Iterator[str]:
+    for child in base.__subclasses__():
+        if not inspect.isabstract(child) and not child.__name__.startswith("_"):
+            yield child.__name__
+        yield from _leaves(child)
