@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 import leakage.data.adult
@@ -45,7 +45,7 @@ class LeakageCLI(LightningCLI):
             keys = [
                 key
                 for subparser in self._subcommand_parsers.values()
-                for key in subparser.get_defaults().keys()
+                for key in subparser.get_defaults().keys()  # noqa: SIM118 - a Namespace
             ]
             raise LeakageError(one_sentence(str(error), keys)) from None
 
@@ -59,10 +59,7 @@ class LeakageCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
-        game, defense = (
-            self._get(self.config_init, "attack"),
-            self._get(self.config_init, "defense"),
-        )
+        game, defense = (self._get(self.config_init, key) for key in ("attack", "defense"))
         ours: list[Callback] = [Attack(game, defense)]
         if not isinstance(defense, NoDefense):
             ours.insert(0, Defend(defense, game.seed))

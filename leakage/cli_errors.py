@@ -55,10 +55,7 @@ def one_sentence(message: str, keys: Iterable[str]) -> str:
         return f"{where}there is no class {absent[1]!r}{hint}"
     kept = [line.strip() for line in message.splitlines() if line.strip()]
     kept = [line.removeprefix("- ") for line in kept if not _NOISE.match(line)]
-    text = " ".join(
-        line for line in kept if not line.startswith('Parser key "') or ":" in line[12:]
-    )
-    return re.sub(r'Parser key "([\w.]+)":', r"\1:", text)
+    return re.sub(r'Parser key "([\w.]+)":', r"\1:", " ".join(kept))
 
 
 def _nearest_key(found: str, keys: list[str]) -> str:
