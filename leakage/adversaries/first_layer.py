@@ -18,7 +18,8 @@ class FirstLayer(Adversary):
     """Reads a shared one-hot feature off `grad W[:, j] = x_j * grad b` of a linear first layer.
 
     Where all k records share the value of feature j, the equation is exact for any k and any
-    loss, and it survives the sign and, for entries that are kept, pruning. The score of a value
+    loss, and it survives the sign (with `zero: keep`) and pruning (equal entries have equal
+    ranks). The score of a value
     is minus the squared distance of its column from `grad b`, relative to `grad b`. Nothing is
     learned from the shadow releases.
     """

@@ -1,0 +1,247 @@
+"""Adversaries and what turns their scores into a posterior."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import expit, log_softmax
+from sklearn.metrics import roc_auc_score
+
+from leakage.adversaries import (
+    Adversary,
+    BoostedTrees,
+    FirstLayer,
+    LogisticRegression,
+    NeuralNetwork,
+    RandomForest,
+    Surface,
+)
+from leakage.adversaries.classifiers import informative_columns
+from leakage.adversaries.posterior import Observed, answer, calibrate, posterior
+from leakage.errors import LeakageError
+from leakage.gradients.layout import Layout
+
+WIDTH, FEATURES = 5, 4
+LAYOUT = Layout(("first.weight", "first.bias"), ((WIDTH, FEATURES), (WIDTH,)))
+SURFACE = Surface(LAYOUT, classes=3, one_hot=(1, 2, 3), features=FEATURES)
+EXAMPLES: list[Adversary] = [
+    RandomForest(trees=20),
+    BoostedTrees(iterations=10),
+    LogisticRegression(),
+    NeuralNetwork(hidden=16, epochs=20),
+    FirstLayer(),
+]
+
+
+def leaves(base: type) -> set[type]:
+    """All concrete adversaries of the product."""
+    found = set()
+    for child in base.__subclasses__():
+        found |= leaves(child)
+        if not child.__abstractmethods__ and child.__module__.startswith("leakage."):
+            found.add(child)
+    return found
+
+
+def releases(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Gradients of a linear layer: grad W[:, j] = x_j grad b, with x one-hot of the secret."""
+    rng = np.random.default_rng(seed)
+    values = np.arange(n) % 3
+    b = rng.normal(1, 0.7, size=(n, WIDTH, 1))
+    x = np.concatenate([rng.normal(size=(n, 1)), np.eye(3)[values]], axis=1)[:, None, :]
+    return np.concatenate([(b * x).reshape(n, -1), b[:, :, 0]], 1).astype(np.float32), values
+
+
+def test_every_adversary_has_an_example_here() -> None:
+    assert {type(example) for example in EXAMPLES} == leaves(Adversary)
+    assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize("adversary", EXAMPLES, ids=lambda a: a.name)
+class TestContract:
+    def test_scores_are_aligned_with_the_support_and_see_what_is_there(
+        self, adversary: Adversary
+    ) -> None:
+        scores = adversary.fit(*releases(300, 0), SURFACE, seed=0)
+        seen, values = releases(300, 1)
+        found = scores(seen)
+        assert found.shape == (300, 3)
+        assert np.isfinite(found).all()
+        for value in range(3):
+            rest = np.delete(found, value, axis=1).max(1)
+            assert roc_auc_score(values == value, found[:, value] - rest) > 0.85
+
+    def test_the_same_seed_gives_the_same_scores_to_the_last_digit(
+        self, adversary: Adversary
+    ) -> None:
+        first, second = (adversary.fit(*releases(90, 0), SURFACE, seed=3) for _ in range(2))
+        seen, _ = releases(50, 1)
+        assert np.array_equal(first(seen), second(seen))
+
+    def test_a_value_without_a_shadow_release_keeps_its_column(self, adversary: Adversary) -> None:
+        shadow, values = releases(300, 0)
+        scores = adversary.fit(shadow[values != 1], values[values != 1], SURFACE, seed=0)
+        seen, asked = releases(300, 1)
+        found = scores(seen)
+        assert found.shape == (300, 3)
+        if not isinstance(adversary, FirstLayer):  # which learns nothing from shadow releases
+            assert (found[:, 1] < found.max(1)).all()
+        kept = asked != 1
+        assert (found[kept].argmax(1) == asked[kept]).mean() > 0.8
+
+    def test_the_releases_are_left_as_they_were(self, adversary: Adversary) -> None:
+        shadow, values = releases(90, 0)
+        before = shadow.copy()
+        adversary.fit(shadow, values, SURFACE, seed=0)(shadow)
+        assert np.array_equal(shadow, before)
+
+    def test_settings_are_frozen(self, adversary: Adversary) -> None:
+        with pytest.raises(AttributeError):
+            adversary.features = 3  # type: ignore[attr-defined]
+
+
+def test_the_f_test_keeps_the_columns_that_tell_and_drops_constant_ones() -> None:
+    rng = np.random.default_rng(0)
+    values = np.arange(200) % 2
+    table = rng.normal(size=(200, 50)).astype(np.float32)
+    table[:, [7, 30]] += 3 * values[:, None]
+    table[:, [1, 2]] = 0.5
+    assert informative_columns(table, values, 2).tolist() == [7, 30]
+    assert not {1, 2} & set(informative_columns(table, values, 48).tolist())
+    assert len(informative_columns(table, values, 50)) == 50
+
+
+def test_a_column_that_separates_perfectly_is_kept() -> None:
+    values = np.arange(100) % 2
+    table = np.zeros((100, 4), dtype=np.float32)
+    table[:, 2] = values
+    assert informative_columns(table, values, 1).tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [RandomForest, BoostedTrees, LogisticRegression, NeuralNetwork],
+    ids=lambda k: k.__name__,
+)
+def test_no_feature_at_all_is_refused(kind: Any) -> None:
+    with pytest.raises(LeakageError) as error:
+        kind(features=0)
+    assert str(error.value) == (
+        f"attack.adversaries: {kind.__name__}.features is a number of entries of at least 1, got 0"
+    )
+
+
+def test_the_first_layer_needs_a_one_hot_secret_and_a_linear_layer_with_a_bias() -> None:
+    FirstLayer().check(SURFACE)
+    with pytest.raises(LeakageError, match="reads a secret that is one-hot columns of x"):
+        FirstLayer().check(Surface(LAYOUT, 3, (), FEATURES))
+    no_bias = Layout(("first.weight",), ((WIDTH, FEATURES),))
+    with pytest.raises(LeakageError, match="needs a linear layer with a bias over the 4 features"):
+        FirstLayer().check(Surface(no_bias, 3, (1, 2, 3), FEATURES))
+
+
+def test_the_first_layer_is_silent_where_its_bias_has_no_gradient() -> None:
+    shadow, values = releases(9, 0)
+    assert (FirstLayer().fit(shadow, values, SURFACE, 0)(np.zeros_like(shadow)) == 0).all()
+
+
+# Calibration
+
+
+def scores_of(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.zeros_like(log_odds), log_odds], axis=1)
+
+
+def test_calibration_finds_the_slope_and_the_bias_of_a_distorted_posterior() -> None:
+    rng = np.random.default_rng(0)
+    log_odds = rng.normal(size=40_000) * 2
+    values = (rng.random(40_000) < expit(log_odds)).astype(np.int64)
+    distorted = scores_of(3 * log_odds + 5)
+    log_q = calibrate([distorted], values)([distorted])
+    assert np.abs(np.exp(log_q[:, 1]) - expit(log_odds)).max() < 0.03
+
+
+def test_calibration_turns_a_score_of_the_wrong_sign_around() -> None:
+    rng = np.random.default_rng(1)
+    values = np.arange(2000) % 2
+    backwards = scores_of(-2.0 * values + rng.normal(size=2000))
+    log_q = calibrate([backwards], values)([backwards])
+    assert roc_auc_score(values, log_q[:, 1]) > 0.9
+
+
+def test_calibration_of_scores_that_say_nothing_is_the_share_of_each_value() -> None:
+    values = np.array([0, 0, 0, 1] * 250)
+    log_q = calibrate([np.zeros((1000, 2))], values)([np.zeros((3, 2))])
+    np.testing.assert_allclose(np.exp(log_q), [[0.75, 0.25]] * 3, atol=2e-3)
+
+
+@given(n=st.integers(2, 200), c=st.integers(2, 6))
+def test_a_perfect_split_has_a_finite_posterior_with_its_floor(n: int, c: int) -> None:
+    values = np.arange(n * c) % c
+    perfect = np.where(np.eye(c)[values] > 0, 0.0, -np.inf)
+    log_q = calibrate([perfect], values)([perfect])
+    assert np.isfinite(log_q).all()
+    np.testing.assert_allclose(np.exp(log_q).sum(1), 1)
+    floor = 1 / (n * c + 1) / c
+    assert np.exp(log_q).min() >= floor * (1 - 1e-9)
+    assert (log_q.argmax(1) == values).all()
+
+
+def test_stacking_weighs_a_source_by_what_it_knows() -> None:
+    rng = np.random.default_rng(2)
+    values = np.arange(4000) % 2
+    sharp = scores_of((2 * values - 1) * 1.0 + rng.normal(size=4000))
+    noise = scores_of(rng.normal(size=4000) * 50)
+    both = calibrate([noise, sharp], values)([noise, sharp])
+    alone = calibrate([sharp], values)([sharp])
+    rows = np.arange(4000)
+    assert both[rows, values].mean() == pytest.approx(alone[rows, values].mean(), abs=1e-3)
+
+
+# Rounds and priors
+
+
+def test_independent_rounds_add_their_likelihood_ratios_to_the_prior() -> None:
+    fitted, prior = np.array([0.5, 0.5]), np.array([0.9, 0.1])
+    q = np.log(np.array([[0.2, 0.8]])), np.log(np.array([[0.6, 0.4]]))
+    odds = (0.1 / 0.9) * (0.8 / 0.2) * (0.4 / 0.6)
+    found = posterior(q, fitted, prior)
+    assert np.exp(found[0, 1]) == pytest.approx(odds / (1 + odds))
+
+
+def test_the_prior_under_which_scores_were_fitted_is_divided_out_once_a_round() -> None:
+    fitted = np.array([0.2, 0.8])
+    silent = np.log(np.array([[0.2, 0.8]]))  # says what pi says: nothing
+    for rounds in (1, 2, 5):
+        found = posterior([silent] * rounds, fitted, np.array([0.5, 0.5]))
+        np.testing.assert_allclose(np.exp(found), [[0.5, 0.5]])
+
+
+def test_gaussian_rounds_summed_have_the_posterior_of_the_exact_test() -> None:
+    rng = np.random.default_rng(3)
+    m, d = 20_000, 1.0
+    values = np.arange(m) % 2
+
+    def seen(secrets: NDArray[np.int64]) -> NDArray[np.float64]:
+        return rng.normal(size=len(secrets)) + d * (secrets - 0.5)
+
+    asked = rng.integers(2, size=500)
+    known, trials = [seen(values) for _ in range(3)], [seen(asked) for _ in range(3)]
+    rounds = [Observed([scores_of(a)], [scores_of(b)]) for a, b in zip(known, trials, strict=True)]
+    found = answer(rounds, values, np.array([0.5, 0.5]), persistent=False)
+    exact = log_softmax(scores_of(d * np.sum(trials, axis=0)), axis=1)
+    assert np.abs(np.exp(found.log_posterior) - np.exp(exact)).max() < 0.03
+
+
+def test_persistent_rounds_are_one_observation() -> None:
+    rng = np.random.default_rng(4)
+    values = np.arange(2000) % 2
+    score = scores_of(rng.normal(size=2000) + values)
+    once = answer([Observed([score], [score])], values, np.array([0.5, 0.5]), persistent=True)
+    thrice = answer([Observed([score], [score])] * 3, values, np.array([0.5, 0.5]), persistent=True)
+    np.testing.assert_allclose(once.log_posterior, thrice.log_posterior, atol=1e-3)
