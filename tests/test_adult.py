@@ -158,7 +158,8 @@ def test_a_constant_column_becomes_zero_and_not_nan(copied: Path) -> None:
     features = load(copied).features
     assert features.isfinite().all()
     column = sum(
-        1 if not v else len(v) + (n in adult_files.MAY_BE_UNKNOWN) for n, v in list(COLUMNS.items())[:11]
+        1 if not v else len(v) + (n in adult_files.MAY_BE_UNKNOWN)
+        for n, v in list(COLUMNS.items())[:11]
     )
     assert (features[:, column] == 0).all()
 

@@ -76,6 +76,9 @@ class Attack(Callback):
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_custom_scalars(_overview(self.game.secret.name))
         if trainer.current_epoch == 0:
             self._play(trainer, pl_module, 0)
         else:
@@ -107,7 +110,8 @@ class Attack(Callback):
         if plan != self._plan:
             _log.info("gradients: %s", plan)
             self._plan = plan
-        with tqdm(total=self._match.steps, leave=False) as bar:
+        hidden = trainer.progress_bar_callback is None
+        with tqdm(total=self._match.steps, leave=False, disable=hidden) as bar:
 
             def progress(step: str) -> None:
                 bar.set_description(f"attack, round {round_}: {step}")
@@ -200,6 +204,18 @@ class Attack(Callback):
         return (
             f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
         )
+
+
+def _overview(secret: str) -> dict[str, dict[str, list[str | list[str]]]]:
+    """TensorBoard's tab of custom scalars: all guessers in one chart, and the utility."""
+    charts = {
+        "AUROC, one round": f"(attack|baseline)/{secret}/.*/auroc$",
+        "AUROC, rounds so far": f"(attack|baseline)/{secret}/.*/auroc_rounds$",
+        "gain in AUROC over the best baseline": f"attack/{secret}/.*/gain$",
+        "bits": f"attack/{secret}/.*/bits$",
+        "utility": "utility/val_(accuracy|auroc)$",
+    }
+    return {"leakage": {title: ["Multiline", [tags]] for title, tags in charts.items()}}
 
 
 def _folder(trainer: Trainer) -> Path:

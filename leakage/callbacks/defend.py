@@ -37,17 +37,15 @@ class Defend(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and self.defense.record_wise and trainer.accumulate_grad_batches > 1:
-            raise LeakageError(
-                f"trainer.accumulate_grad_batches: {self.defense.label} maps the gradient of each"
-                f" record of one batch, so 1 is allowed, got {trainer.accumulate_grad_batches}"
-            )
+        if stage == "fit":
+            self._refuse_accumulation(trainer)
         self._generator = torch_generator(self._seed, "defend", trainer.global_rank)
 
     @override
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        self._refuse_accumulation(trainer)  # a schedule can start it in any epoch
         self._batch = batch
         self._records += count_records(batch)
 
@@ -67,10 +65,17 @@ class Defend(Callback):
         write_shared_gradient(pl_module, released[0].to(device))
         self._records = 0
 
+    def _refuse_accumulation(self, trainer: Trainer) -> None:
+        if self.defense.record_wise and trainer.accumulate_grad_batches > 1:
+            raise LeakageError(
+                f"trainer.accumulate_grad_batches: {self.defense.label} maps the gradient of each"
+                f" record of one batch, so 1 is allowed, got {trainer.accumulate_grad_batches}"
+            )
+
     def _record_wise_mean(self, module: LightningModule, layout: Layout) -> Tensor:
         records = _Records(self._batch, self._records)
         every = torch.arange(len(records))
-        engine = GradientEngine(module, records, probe=every[:4])
+        engine = GradientEngine(module, records, probe=every)  # a few may agree in label
         per_record = lambda g: self.defense.per_record(g, layout)  # noqa: E731
         return engine.means(every.unsqueeze(0), self._generator, per_record).to(module.device)
 

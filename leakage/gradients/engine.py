@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class GradientEngine:
     def _average_records(self, indices: Tensor, per_record: PerRecord | None) -> Tensor:
         n, k = indices.shape
         used, position = indices.unique(return_inverse=True)
-        means = torch.zeros(n, self.layout.p)
+        means = torch.zeros(n, self.layout.p, dtype=torch.float32)
         for start in range(0, len(used), self._chunk):
             gradients = self._record_gradients(used[start : start + self._chunk])
             if per_record is not None:
@@ -114,9 +115,10 @@ class GradientEngine:
     def _record_gradients(self, indices: Tensor) -> Tensor:
         """The gradient of each record as a batch of one, float32 (m, p)."""
         batch = tree_map_only(Tensor, lambda leaf: leaf.unsqueeze(1), self._batch(indices))
+        scratch = self._scratch()
 
         def loss(parameters: dict[str, Tensor], record: Any) -> Tensor:
-            return functional_call(self._loss, parameters, (record,))  # type: ignore[no-any-return]
+            return functional_call(scratch, parameters, (record,))  # type: ignore[no-any-return]
 
         detached = {name: parameter.detach() for name, parameter in self._trainable.items()}
         axes = tree_map(lambda leaf: 0 if isinstance(leaf, Tensor) else None, batch)
@@ -131,7 +133,7 @@ class GradientEngine:
     def _batch_gradient(self, indices: Tensor, seed: int) -> Tensor:
         """Plain autograd: the gradient of one batch, float32 (p,); zero where unused."""
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too
             loss = self._loss(self._batch(indices))
             if not loss.requires_grad:
                 raise LeakageError(
@@ -141,8 +143,15 @@ class GradientEngine:
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
         return torch.cat([g.flatten() for g in gradients]).float()
 
+    def _scratch(self) -> Loss:
+        """A loss of the same weights: vmap leaves tensors of its own in the metrics of a module."""
+        kept = {id(t): t for t in (*self._loss.parameters(), *self._loss.buffers())}
+        return copy.deepcopy(self._loss, kept)
+
     def _batch(self, indices: Tensor) -> Any:
-        return default_collate([self._records[i] for i in indices.tolist()])
+        """The records as the loader collates them, in the float32 of the loss."""
+        batch = default_collate([self._records[i] for i in indices.tolist()])
+        return tree_map_only(Tensor, lambda t: t.float() if t.is_floating_point() else t, batch)
 
     def _choose(self, probe: Tensor) -> Plan:
         expected = self._batch_gradient(probe, seed=0)

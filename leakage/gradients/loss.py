@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from leakage.errors import LeakageError
 
+_Kind = inspect.Parameter
+
 
 class Trainable(Protocol):
     """What the game needs of a module: the training_step of any LightningModule."""
@@ -36,8 +38,9 @@ class Loss(nn.Module):
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
         step = cast(Trainable, self.module).training_step
-        positional = inspect.getfullargspec(step)  # as Lightning decides it
-        self._numbered = len(positional.args) > 2 or positional.varargs is not None  # with self
+        kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
+        positional = kinds.count(_Kind.POSITIONAL_ONLY) + kinds.count(_Kind.POSITIONAL_OR_KEYWORD)
+        self._numbered = positional > 1 or _Kind.VAR_POSITIONAL in kinds  # as Lightning decides it
 
     def forward(self, batch: Any) -> Tensor:
         """The scalar loss of a batch."""

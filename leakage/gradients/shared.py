@@ -21,8 +21,13 @@ def read_shared_gradient(module: nn.Module) -> Tensor:
 
 
 def write_shared_gradient(module: nn.Module, gradient: Tensor) -> None:
-    """Puts a flat gradient (p,) where the optimizer reads it."""
+    """Puts a flat gradient (p,) where the optimizer reads it.
+
+    A parameter that the loss did not use, and whose part is zero, stays without a gradient, so
+    that the optimizer skips it (and its weight decay) as it does without a defense.
+    """
     trainable = [p for p in module.parameters() if p.requires_grad]
     parts = gradient.split([p.numel() for p in trainable])
     for parameter, part in zip(trainable, parts, strict=True):
-        parameter.grad = part.view_as(parameter).to(parameter.dtype)
+        if parameter.grad is not None or part.any():
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)

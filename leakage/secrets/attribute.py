@@ -31,6 +31,7 @@ class Attribute(Secret):
     prior: Prior = "uniform"
 
     def __post_init__(self) -> None:
+        self.check_prior()
         if self.scope not in ("all", "target"):
             raise LeakageError(
                 f"{self.key}.scope: Attribute knows 'all' and 'target', got {self.scope!r}"

@@ -90,6 +90,14 @@ class Secret(ABC):
         """The column of x that is 1 for each value of a, where x encodes the secret like that."""
         return ()
 
+    def check_prior(self) -> None:
+        """Refuses a prior of another name."""
+        if self.prior not in ("uniform", "natural"):
+            raise LeakageError(
+                f"{self.key}.prior: {type(self).__name__} knows 'uniform' and 'natural',"
+                f" got {self.prior!r}"
+            )
+
     def probabilities(self, shadow: Pool, c: int) -> Tensor:
         """P(a), float64 (c,)."""
         if self.prior == "uniform":
@@ -107,9 +115,10 @@ class Secret(ABC):
             )
         if reason := self.misplaced(trait):
             raise LeakageError(f"{self.key}: {reason}")
+        support = self.support(population)
         for split in ("shadow_fit", "shadow_calibrate", "challenge"):
             pool = pool_of(self, population, split)
-            for value, value_name in enumerate(self.support(population)):
+            for value, value_name in enumerate(support):
                 size, needed = len(pool.of(value)), self.needs(value, k)
                 if size < needed:
                     raise LeakageError(
@@ -117,10 +126,10 @@ class Secret(ABC):
                         f" {value_name}, but the {split} split holds {size}; lower attack.k or"
                         " choose an attribute whose values are less rare"
                     )
-            if len(pool.records) < k + others + 1:
+            if len(pool.records) < k + others:
                 raise LeakageError(
                     f"attack.others: k + others = {k + others} records are more than the {split}"
-                    f" split holds beside them ({len(pool.records)})"
+                    f" split holds ({len(pool.records)})"
                 )
 
 

@@ -37,6 +37,7 @@ class Property(Secret):
     prior: Prior = "uniform"
 
     def __post_init__(self) -> None:
+        self.check_prior()
         if self.scope not in ("all", "any"):
             raise LeakageError(
                 f"{self.key}.scope: Property knows 'all' and 'any', got {self.scope!r}"
