@@ -17,7 +17,7 @@ from typing_extensions import override
 import leakage.data.adult
 import leakage.models.tabular  # noqa: F401 - their class names then need no path
 from leakage.callbacks import Attack, Capture, Defend  # noqa: F401 - likewise
-from leakage.cli_errors import one_sentence
+from leakage.cli_errors import check_checkpoint, check_configs, one_sentence
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
 from leakage.rules import Game
@@ -39,6 +39,7 @@ class LeakageCLI(LightningCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        check_configs(sys.argv[1:] if args is None else args)
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
@@ -51,6 +52,7 @@ class LeakageCLI(LightningCLI):
 
     @override
     def instantiate_classes(self) -> None:
+        check_checkpoint(self._get(self.config, "ckpt_path"))
         try:
             super().instantiate_classes()
         except ValueError as error:  # the parser wraps what a constructor of model or data raises

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning import Callback, LightningDataModule, LightningModule
 
 from leakage.adversaries import Adversary
 from leakage.defenses import Defense
-from leakage.errors import nearest
+from leakage.errors import LeakageError, nearest
 from leakage.secrets import Secret
 
 _BASES: dict[str, type] = {
@@ -23,10 +26,61 @@ _BASES: dict[str, type] = {
     "model": LightningModule,
     "trainer.callbacks": Callback,
 }
+# The parser overwrites these without a word.
+_LINKED = {"data.seed": "seed_everything", "model.in_features": "the columns of the data"}
 _NOISE = re.compile(
     r"Does not validate|Subtypes:|Errors:|Given value|- Expected a <class 'NoneType'>"
     r"|- Expected a path|tip:"
 )
+
+
+def check_configs(words: Sequence[str]) -> None:
+    """Refuses what the parser cannot place: a broken file, and a key that another one decides.
+
+    Args:
+        words: of the command line.
+    """
+    for word, following in pairwise([*words, ""]):
+        flag, _, value = word.partition("=")
+        _check_linked({flag.removeprefix("--").replace(".init_args", "")})
+        path = Path(value or following)
+        if flag == "--config" and path.is_file():
+            _check_linked(_keys(_read(path)))
+
+
+def check_checkpoint(path: Any) -> None:
+    """Refuses a checkpoint that is not there; `last` and the like are for Lightning to find."""
+    if isinstance(path, str) and path.endswith(".ckpt") and "://" not in path:
+        if not Path(path).is_file():
+            raise LeakageError(f"ckpt_path: there is no file {path}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except yaml.MarkedYAMLError as error:
+        row = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise LeakageError(f"{path}, row {row}: {error.problem}; this is no YAML") from None
+    except yaml.YAMLError as error:
+        raise LeakageError(f"{path}: {' '.join(str(error).split())}") from None
+    if content is not None and not isinstance(content, dict):
+        raise LeakageError(f"{path}: found {content!r}, expected keys with values, as in `k: 16`")
+    return content or {}
+
+
+def _keys(content: dict[str, Any]) -> set[str]:
+    """The keys of the first two levels, such as `data.seed`."""
+    sections = {name: part for name, part in content.items() if isinstance(part, dict)}
+    return {
+        f"{name}.{key}"
+        for name, part in sections.items()
+        for key in {**part, **(part.get("init_args") or {})}
+    }
+
+
+def _check_linked(keys: set[str]) -> None:
+    for key in sorted(keys & _LINKED.keys()):
+        raise LeakageError(f"{key}: cannot be set by itself, {_LINKED[key]} decides it")
 
 
 def one_sentence(message: str, keys: Iterable[str]) -> str:

@@ -68,6 +68,12 @@ class Match:
         population: the records; no record of the challenger is in shadow or training data.
         defense: M.
         layout: the entries of a gradient.
+
+    Attributes:
+        support: the names of the values of the secret.
+        surface: what the adversaries know beside the releases.
+        truth: what they do not: for the metrics alone.
+        reuse: of each split, in words, how far its batches of the last round share records.
     """
 
     def __init__(
@@ -97,6 +103,7 @@ class Match:
         self.truth = Truth(self._values[CHALLENGE].numpy(), self._prior.numpy(), pools)
         self._observed: dict[tuple[tuple[str, ...], str], list[Observed]] = {}
         self._drawn: list[NDArray[np.int64]] = []
+        self.reuse: dict[str, str] = {}
 
     @property
     def defense(self) -> Defense:
@@ -128,6 +135,7 @@ class Match:
                     known.extend(imputation.calibrate)
                     asked.extend(imputation.challenge)
                 self._remember(knowledge, adversary.name, Observed(known, asked))
+        self.reuse = {split: self._reuse(split, table) for split, table in batches.items()}
         persistent = game.batches == "persistent"
         units = self._units[batches[CHALLENGE].numpy()]
         self._drawn = [units] if persistent else [*self._drawn, units]
@@ -143,6 +151,14 @@ class Match:
         if game.others:
             batches = torch.cat([batches, draw_beside(batches, pool, game.others, generator)], 1)
         return batches
+
+    def _reuse(self, split: str, batches: Tensor) -> str:
+        """How far the batches of a split share records."""
+        records, distinct = len(self._population.splits[split]), len(batches.unique())
+        return (
+            f"{distinct} of {records} records in {len(batches)} batches of {batches.shape[1]},"
+            f" each drawn {batches.numel() / distinct:.1f} times on average"
+        )
 
     def _release(
         self, engine: GradientEngine, batches: Tensor, split: str, round_: int, defense: Defense

@@ -245,3 +245,10 @@ def test_persistent_rounds_are_one_observation() -> None:
     once = answer([Observed([score], [score])], values, np.array([0.5, 0.5]), persistent=True)
     thrice = answer([Observed([score], [score])] * 3, values, np.array([0.5, 0.5]), persistent=True)
     np.testing.assert_allclose(once.log_posterior, thrice.log_posterior, atol=1e-3)
+
+
+def test_the_promise_of_an_answer_weighs_balanced_batches_by_the_prior() -> None:
+    values, prior = np.arange(1000) % 2, np.array([0.9, 0.1])
+    flat = [np.zeros((1000, 2))]
+    found = answer([Observed(flat, flat)], values, prior, persistent=False)
+    assert found.promise == pytest.approx(0.9 * np.log(0.9) + 0.1 * np.log(0.1), abs=1e-3)

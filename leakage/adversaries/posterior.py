@@ -76,17 +76,13 @@ class Answer:
         log_posterior: natural logarithm, (n, c).
         calibrate: the same for the calibrate batches, (m, c).
         calibrate_values: their secrets, (m,).
+        promise: E log q(a) under P(a) over the calibrate batches: how good it looks beforehand.
     """
 
     log_posterior: Array
     calibrate: Array
     calibrate_values: NDArray[np.int64]
-
-    @property
-    def promise(self) -> float:
-        """Mean log q of the secret over the calibrate batches: how good it looks beforehand."""
-        rows = np.arange(len(self.calibrate_values))
-        return float(self.calibrate[rows, self.calibrate_values].mean())
+    promise: float
 
 
 @dataclass(frozen=True)
@@ -129,7 +125,9 @@ def answer(
         )
         for given in (calibrate_sources, challenge_sources)
     )
-    return Answer(asked, known, values)
+    weights = (prior / fitted_prior)[values]  # the calibrate batches are balanced, a is not
+    promise = float((weights * known[np.arange(len(values)), values]).mean())
+    return Answer(asked, known, values, promise)
 
 
 def posterior(rounds: Sequence[Array], fitted_prior: Array, prior: Array) -> Array:

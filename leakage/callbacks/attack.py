@@ -118,6 +118,9 @@ class Attack(Callback):
                 bar.update()
 
             graded = self._match.play(round_, engine, progress)
+        if not self._rows:
+            for split, reuse in self._match.reuse.items():
+                _log.info("%s: %s", split, reuse)
         for result in graded:
             self._record(trainer, result)
         self._seconds["attack"] += time.perf_counter() - start
