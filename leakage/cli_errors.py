@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from lightning import Callback, LightningDataModule, LightningModule
+from lightning.pytorch.loggers import Logger
 
 from leakage.adversaries import Adversary
 from leakage.defenses import Defense
@@ -25,6 +26,7 @@ _BASES: dict[str, type] = {
     "defense": Defense,
     "model": LightningModule,
     "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
 }
 # The parser overwrites these without a word.
 _LINKED = {"data.seed": "seed_everything", "model.in_features": "the columns of the data"}
@@ -50,9 +52,9 @@ def check_configs(words: Sequence[str]) -> None:
 
 def check_checkpoint(path: Any) -> None:
     """Refuses a checkpoint that is not there; `last` and the like are for Lightning to find."""
-    if isinstance(path, str) and path.endswith(".ckpt") and "://" not in path:
-        if not Path(path).is_file():
-            raise LeakageError(f"ckpt_path: there is no file {path}")
+    named = isinstance(path, str) and path.endswith(".ckpt") and "://" not in path
+    if named and not Path(path).is_file():
+        raise LeakageError(f"ckpt_path: there is no file {path}")
 
 
 def _read(path: Path) -> dict[str, Any]:

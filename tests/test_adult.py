@@ -20,7 +20,8 @@ from sklearn.metrics import roc_auc_score
 from leakage.data import adult, adult_files
 from leakage.data.adult import SHA256, Adult
 from leakage.data.adult_files import AGE_BANDS, COLUMNS, read_rows
-from leakage.data.standins.adult import MARKER, write_adult
+from leakage.data.standins.adult import write_adult
+from leakage.data.standins.marker import MARKER
 from leakage.errors import LeakageError
 from leakage.population import SPLITS, Population
 
@@ -467,8 +468,8 @@ def test_real_files_are_never_overwritten(copied: Path) -> None:
     with pytest.raises(LeakageError) as error:
         write_adult(copied, size=10, seed=0)
     assert str(error.value) == (
-        f"{copied}: the Adult files in it have no standin.json and count as real, so no stand-in"
-        " was written; choose another folder"
+        f"{copied}: adult.data in it has no standin.json beside it and counts as real, so no"
+        " stand-in was written; choose another folder"
     )
 
 

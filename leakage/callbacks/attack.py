@@ -99,7 +99,8 @@ class Attack(Callback):
             kind = "a stand-in" if self._population.standin else "real"
             data = f"{self._population.name} ({kind})"
             print("\n" + summary_table(self._rows, self._best, self._utility(trainer), data))
-            print(f"\nwritten to {_folder(trainer)}")
+            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+                print(f"\nwritten to {_folder(trainer)}")
 
     def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
         if round_ not in self.game.rounds:
@@ -185,6 +186,8 @@ class Attack(Callback):
             logger.experiment.add_figure(f"{tag}/{name}", figure, step)
 
     def _write(self, trainer: Trainer) -> None:
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return  # which leaves nothing behind
         folder = _folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "attack.csv", self._rows)

@@ -16,7 +16,8 @@ from typing_extensions import override
 
 from leakage.data.adult_files import COLUMNS, block_widths, encode, make_traits, read_rows
 from leakage.data.download import download, sha256_of
-from leakage.data.standins.adult import MARKER, read_marker, settings, write_adult
+from leakage.data.standins.adult import settings, write_adult
+from leakage.data.standins.marker import MARKER, read_marker
 from leakage.errors import LeakageError, nearest
 from leakage.population import Population, split_by_unit
 from leakage.randomness import torch_generator
