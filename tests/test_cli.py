@@ -779,7 +779,7 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
     "class of an adversary": (
         "attack:\n  adversaries:\n    - class_path: leakage.adversaries.RandomForrest\n",
         "attack.adversaries: there is no class 'RandomForrest'; did you mean 'RandomForest'? Known:"
-        " BoostedTrees, FirstLayer, LogisticRegression, NeuralNetwork, RandomForest",
+        " BoostedTrees, FirstLayer, LogisticRegression, NeuralNetwork, RandomForest*",
     ),
     "class of the secret, flag": (
         ["--attack.secret", "Propperty"],
@@ -793,13 +793,11 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
     ),
     "class of the defense, flag": (
         ["--defense", "Prunning"],
-        "defense: there is no class 'Prunning'; did you mean 'Pruning'? Known: Chain, NoDefense,"
-        " Pruning, RecordPruning, Sign",
+        "defense: there is no class 'Prunning'; did you mean 'Pruning'? Known: Chain, *",
     ),
     "class of the defense, YAML": (
         "defense:\n  class_path: leakage.defenses.Prunning\n",
-        "defense: there is no class 'Prunning'; did you mean 'Pruning'? Known: Chain, NoDefense,"
-        " Pruning, RecordPruning, Sign",
+        "defense: there is no class 'Prunning'; did you mean 'Pruning'? Known: Chain, *",
     ),
     "class of the model": (
         ["--model", "Tabularr"],
@@ -838,7 +836,7 @@ def test_bad_input_is_one_sentence(
     else:
         argv = fit_arguments(adult_root, logs, *wrong)
     found = refusal(argv, logs, capsys)
-    if sentence.endswith("*"):
+    if sentence.endswith("*"):  # other tests define classes of their own in this process
         assert found.startswith(sentence[:-1])
     else:
         assert found == sentence

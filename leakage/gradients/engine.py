@@ -101,8 +101,9 @@ class GradientEngine:
         n, k = indices.shape
         used, position = indices.unique(return_inverse=True)
         means = torch.zeros(n, self.layout.p, dtype=torch.float32)
+        scratch = self._scratch()
         for start in range(0, len(used), self._chunk):
-            gradients = self._record_gradients(used[start : start + self._chunk])
+            gradients = self._record_gradients(used[start : start + self._chunk], scratch)
             if per_record is not None:
                 gradients = per_record(gradients)
             row = position - start
@@ -112,10 +113,9 @@ class GradientEngine:
             means += F.embedding_bag(row[here], gradients, offsets, mode="sum")
         return means / k
 
-    def _record_gradients(self, indices: Tensor) -> Tensor:
+    def _record_gradients(self, indices: Tensor, scratch: Loss) -> Tensor:
         """The gradient of each record as a batch of one, float32 (m, p)."""
         batch = tree_map_only(Tensor, lambda leaf: leaf.unsqueeze(1), self._batch(indices))
-        scratch = self._scratch()
 
         def loss(parameters: dict[str, Tensor], record: Any) -> Tensor:
             return functional_call(scratch, parameters, (record,))  # type: ignore[no-any-return]
