@@ -92,13 +92,19 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
+class _Terminal(logging.Handler):
+    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def _set_up_terminal() -> None:
     """Shows the program's own log, and hides advertisements and warnings about libraries."""
     logger = logging.getLogger("leakage")
     if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
+        logger.addHandler(_Terminal())
     logger.setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip:" not in record.getMessage()
