@@ -63,7 +63,20 @@ def summary_table(
     first = rows[0]
     others = f" + {first.others} of others" if first.others else ""
     title = f"secret {first.secret}, k = {first.k}{others}, defense {first.defense}, data {data}"
-    return "\n".join([title, "-" * len(table[0]), *table, "-" * len(table[0]), utility])
+    rule = "-" * max(map(len, table))
+    return "\n".join([title, rule, *table, rule, _baselines(rows), utility])
+
+
+def _baselines(rows: Sequence[Row]) -> str:
+    """The AUROC of each baseline in the last round, and what it would have to know."""
+    needs = {"imputation": " (to one who knows the other features of the records)"}
+    last = [row for row in rows if row.metric == "auroc" and not row.knowledge]
+    shown = ", ".join(
+        f"{row.adversary} {row.value:.3f}{needs.get(row.adversary, '')}"
+        for row in last
+        if (row.round, row.rounds) == (last[-1].round, "alone")
+    )
+    return f"without gradients, round {last[-1].round} alone, AUROC: {shown}"
 
 
 def _interval(row: Row, *, sign: bool = False) -> str:
