@@ -190,6 +190,9 @@ def test_a_perfect_split_has_a_finite_posterior_with_its_floor(n: int, c: int) -
     floor = 1 / (n * c + 1) / c
     assert np.exp(log_q).min() >= floor * (1 - 1e-9)
     assert (log_q.argmax(1) == values).all()
+    # Softened targets leave 1 / (n + 2), the floor 1 / (n + 1), of which c - 1 of c values share.
+    left = (floor * c + 1 / (n * c + 2)) * (c - 1) / c
+    assert 1 - np.exp(log_q).max() == pytest.approx(left, rel=0.1)
 
 
 def test_stacking_weighs_a_source_by_what_it_knows() -> None:
