@@ -17,9 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from leakage.adversaries.base import checked_scores
 from leakage.adversaries.baselines import IMPUTATION, LABELS, PRIOR, fit_baseline, train_witness
 from leakage.adversaries.posterior import Answer, Observed, answer
 from leakage.defenses import Defense, NoDefense
+from leakage.defenses.checks import check_defense, checked_release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.metrics.grading import Truth, grade
@@ -80,6 +82,7 @@ class Match:
         self, game: Game, population: Population, defense: Defense, layout: Layout
     ) -> None:
         self.surface = game.check(population, layout)
+        check_defense(defense, layout, game.k)
         _, self._columns = layout.select(game.layers, "attack.layers")
         self._game, self._population, self._defense = game, population, defense
         self._witness = train_witness(population, game.secret, derived_seed(game.seed, "witness"))
@@ -130,7 +133,10 @@ class Match:
                 seed = derived_seed(game.seed, "adversary", adversary.name, round_)
                 values = self._values[FIT].numpy()
                 scores = adversary.fit(shadow, values, self.surface, seed)
-                known, asked = [scores(calibrate)], [scores(released)]
+                known, asked = (
+                    [checked_scores(adversary, scores(seen), len(seen), self.surface)]
+                    for seen in (calibrate, released)
+                )
                 if game.knows_features:
                     known.extend(imputation.calibrate)
                     asked.extend(imputation.challenge)
@@ -220,7 +226,7 @@ def release(
     layout = engine.layout
     per_record = (lambda g: defense.per_record(g, layout)) if defense.record_wise else None
     means = engine.means(batches, generator, per_record)
-    return defense.release(means, k=batches.shape[1], layout=layout, generator=generator)
+    return checked_release(defense, means, batches.shape[1], layout, generator)
 
 
 def _balanced(n: int, c: int, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -86,6 +87,23 @@ class Population:
                     f" {len(set(shared.tolist()))} units, the first is unit {int(shared[0])};"
                     " splits must be disjoint by unit"
                 )
+
+    @property
+    def fingerprint(self) -> str:
+        """Short text that changes with any record's split: what a checkpoint was trained on."""
+        digest = hashlib.sha256()
+        for split in SPLITS:
+            digest.update(self.splits[split].sort().values.numpy().tobytes() + b"|")
+        return digest.hexdigest()[:16]
+
+    def check_fingerprint(self, found: str) -> None:
+        """Refuses a checkpoint of other splits: its training records would be judged on."""
+        if found != self.fingerprint:
+            raise LeakageError(
+                f"ckpt_path: the checkpoint was trained on other splits of {self.name} than these"
+                f" ({found}, not {self.fingerprint}), so its training records may be in any of"
+                " them; use the data and the seed_everything that it was trained with"
+            )
 
     def trait(self, name: str, key: str) -> Trait:
         """The trait of this name; `key` is the config key that an error names."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 from leakage.adversaries import Adversary, BoostedTrees, RandomForest, Surface
 from leakage.errors import LeakageError
@@ -70,6 +70,13 @@ class Game:
             raise LeakageError(
                 f"attack.adversaries: at least one, each with a name of its own, got {names}"
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every rule by name, as plain values and words, for the files that a run leaves."""
+        values = {rule.name: getattr(self, rule.name) for rule in fields(self)}
+        words = {"secret": repr(self.secret), "adversaries": [repr(a) for a in self.adversaries]}
+        return values | words
 
     @property
     def knows_features(self) -> bool:

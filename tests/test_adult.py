@@ -91,8 +91,8 @@ def test_the_real_files_make_a_population_of_both_files(
     assert len(population.traits["native-country"].values) == 41
     assert [record.message for record in caplog.records] == [
         f"Adult in {real_adult}, real records: train 13024, validation 3258, shadow_fit 6510,"
-        " shadow_calibrate 3256, challenge 6513, test 16258 records; 23 of adult.test left out,"
-        " adult.data holds them too"
+        " shadow_calibrate 3256, challenge 6513, test 16258 records; 23 of adult.test left out"
+        " as copies of records of adult.data"
     ]
 
 

@@ -315,7 +315,7 @@ def test_run_json_says_what_the_run_was(good: Run) -> None:
     run = json.loads((good.folder / "run.json").read_text())
     assert run["data"] == "Adult"
     assert run["standin"] is True
-    assert run["seed"] == 0
+    assert run["game"]["seed"] == 0
     assert list(run["splits"]) == [
         "train",
         "validation",
@@ -436,7 +436,7 @@ def rerun(run: Run, logs: Path, *flags: str) -> Run:
 def test_another_seed_gives_other_figures(short: Run, tmp_path: Path) -> None:
     other = rerun(short, tmp_path, "--seed_everything", "1")
     assert other.csv != short.csv
-    assert json.loads((other.folder / "run.json").read_text())["seed"] == 1
+    assert json.loads((other.folder / "run.json").read_text())["game"]["seed"] == 1
     changed = [a["value"] != b["value"] for a, b in zip(other.rows, short.rows, strict=True)]
     assert sum(changed) > len(changed) / 4
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
 Array = NDArray[np.float64]
@@ -32,6 +33,22 @@ class Surface:
     classes: int
     one_hot: tuple[int, ...]
     features: int
+
+
+def checked_scores(adversary: Adversary, scores: Array, n: int, surface: Surface) -> Array:
+    """The scores (n, c) of an adversary; refuses another shape and NaN, by the class."""
+    expected = (n, surface.classes)
+    if np.shape(scores) != expected:
+        raise LeakageError(
+            f"attack.adversaries: {adversary.name} must give log scores of the shape {expected},"
+            f" one row a release and one column a value of the secret, found {np.shape(scores)}"
+        )
+    bad = int(np.isnan(scores).any(axis=1).sum())
+    if bad:
+        raise LeakageError(
+            f"attack.adversaries: {adversary.name} gave NaN scores for {bad} of {n} releases"
+        )
+    return scores
 
 
 class Adversary(ABC):

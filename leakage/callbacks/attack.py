@@ -6,6 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
@@ -74,17 +75,27 @@ class Attack(Callback):
         self._best.clear()
 
     @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"splits": self._population.fingerprint}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._population.check_fingerprint(state_dict["splits"])
+
+    @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started = time.perf_counter()
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("leakage", self._told())
                 logger.experiment.add_custom_scalars(_overview(self.game.secret.name))
         if trainer.current_epoch == 0:
             self._play(trainer, pl_module, 0)
         else:
             _log.warning(
-                "resumed after %d epochs: earlier rounds are not played again, and `sum` holds the"
+                "resumed after %d epochs: rounds up to %d are not played again, and `sum` holds the"
                 " rounds of this run alone",
+                trainer.current_epoch,
                 trainer.current_epoch,
             )
 
@@ -96,8 +107,7 @@ class Attack(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._write(trainer)
         if self._rows:
-            kind = "a stand-in" if self._population.standin else "real"
-            data = f"{self._population.name} ({kind})"
+            data = f"{self._population.name} ({self._kind()})"
             print("\n" + summary_table(self._rows, self._best, self._utility(trainer), data))
             if not trainer.fast_dev_run:  # type: ignore[attr-defined]
                 print(f"\nwritten to {_folder(trainer)}")
@@ -107,7 +117,7 @@ class Attack(Callback):
             return
         start = time.perf_counter()
         engine = GradientEngine(module, self._population.records, self._probe())
-        plan = f"{engine.plan.path} ({engine.plan.reason}), p = {engine.layout.p}"
+        plan = f"{engine.plan.path} ({engine.plan.reason}), p = {engine.layout.p} parameters"
         if plan != self._plan:
             _log.info("gradients: %s", plan)
             self._plan = plan
@@ -195,8 +205,23 @@ class Attack(Callback):
         seconds = {"fit": total} | self._seconds
         utility = {k: float(v) for k, v in trainer.callback_metrics.items() if "utility" in k}
         write_run(
-            folder / "run.json", self._population, self.game.seed, seconds, utility, self._plan
+            folder / "run.json",
+            self._population,
+            self.game.settings,
+            self.defense.label,
+            seconds,
+            utility,
+            self._plan,
         )
+
+    def _told(self) -> str:
+        """The run as a table of TensorBoard's text tab."""
+        data = f"{self._population.name}, {self._kind()}"
+        told = {"data": data, "defense": self.defense.label} | self.game.settings
+        return "\n".join(["|key|value|", "|---|---|", *(f"|{k}|{v}|" for k, v in told.items())])
+
+    def _kind(self) -> str:
+        return "a stand-in: made-up records" if self._population.standin else "real records"
 
     def _utility(self, trainer: Trainer) -> str:
         labels = self._population.labels[self._population.splits["validation"]]

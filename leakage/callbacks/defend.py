@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from leakage.defenses import Defense
+from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
@@ -59,8 +60,8 @@ class Defend(Callback):
         else:
             means = read_shared_gradient(pl_module).unsqueeze(0)  # (1, p)
         device = means.device
-        released = self.defense.release(
-            means.cpu(), k=self._records, layout=layout, generator=self._generator
+        released = checked_release(
+            self.defense, means.cpu(), self._records, layout, self._generator
         )
         write_shared_gradient(pl_module, released[0].to(device))
         self._records = 0

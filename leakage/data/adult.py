@@ -179,12 +179,21 @@ class Adult(LightningDataModule):
             standin=standin,
         )
         logger.info(
-            "Adult in %s, %s: %s records; %d of adult.test left out, adult.data holds them too",
+            "Adult in %s, %s: %s records; %d of adult.test left out as copies of records of"
+            " adult.data",
             self.root,
             "a stand-in (made-up records)" if standin else "real records",
             ", ".join(f"{name} {len(indices)}" for name, indices in splits.items()),
             len(tested) - len(splits["test"]),
         )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"splits": self.population.fingerprint}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.population.check_fingerprint(state_dict["splits"])
 
     def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
         indices: Sequence[int] = self.population.splits[split].tolist()

@@ -11,7 +11,7 @@ from leakage.gradients.layout import Layout
 
 
 class Defense:
-    """M: each stage starts as the identity.
+    """A defense M: what is released in place of a gradient; each stage starts as the identity.
 
     Holds public settings only, neither data nor randomness, so that training, the challenger
     and an adaptive adversary run one and the same object, each on gradients of its own.
@@ -20,7 +20,8 @@ class Defense:
     @property
     def label(self) -> str:
         """The defense and its settings, for tables."""
-        return repr(self)
+        plain = type(self).__repr__ is object.__repr__  # which would show an address
+        return type(self).__name__ if plain else repr(self)
 
     @property
     def record_wise(self) -> bool:

@@ -18,7 +18,8 @@ _LIBRARIES = ("torch", "lightning", "scikit-learn", "numpy", "scipy", "torchmetr
 def write_run(
     path: Path,
     population: Population,
-    seed: int,
+    game: Mapping[str, Any],
+    defense: str,
     seconds: Mapping[str, float],
     utility: Mapping[str, float],
     plan: str,
@@ -28,7 +29,8 @@ def write_run(
     Args:
         path: where.
         population: the data.
-        seed: of the game.
+        game: its rules by name.
+        defense: M with its settings.
         seconds: spent in each stage so far.
         utility: the model's metrics so far, shares in 0..1.
         plan: how gradients were computed.
@@ -37,7 +39,8 @@ def write_run(
         "data": population.name,
         "standin": population.standin,
         "splits": {name: len(records) for name, records in population.splits.items()},
-        "seed": seed,
+        "game": dict(game),
+        "defense": defense,
         "gradients": plan,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "utility": dict(utility),

@@ -31,7 +31,7 @@ def summary_table(
         "ASR",
         "gain [95%]",
         "bits",
-        "best baseline (AUROC)",
+        "best baseline",
     )
     lines: list[tuple[str, ...]] = []
     for row in rows:
@@ -64,7 +64,23 @@ def summary_table(
     others = f" + {first.others} of others" if first.others else ""
     title = f"secret {first.secret}, k = {first.k}{others}, defense {first.defense}, data {data}"
     rule = "-" * max(map(len, table))
-    return "\n".join([title, rule, *table, rule, _baselines(rows), utility])
+    notes = [*_refused(rows), _strongest(rows), _baselines(rows), utility]
+    return "\n".join([title, rule, *table, rule, *notes])
+
+
+def _strongest(rows: Sequence[Row]) -> str:
+    """The most that any adversary got in the last round, of those that know of the defense."""
+    last = [row for row in rows if row.metric == "auroc" and row.knowledge == "adaptive"]
+    last = [row for row in last if (row.round, row.rounds) == (last[-1].round, last[-1].rounds)]
+    best = max(last, key=lambda row: row.value)
+    together = "all rounds together" if best.rounds == "sum" else f"round {best.round}"
+    known = "" if best.defense == "none" else ", which knows of the defense"
+    return f"strongest: {best.adversary}{known}, {together}: AUROC {_interval(best)}"
+
+
+def _refused(rows: Sequence[Row]) -> list[str]:
+    """Why figures have no interval, once."""
+    return list(dict.fromkeys(row.note for row in rows if "no interval" in row.note))[:1]
 
 
 def _baselines(rows: Sequence[Row]) -> str:

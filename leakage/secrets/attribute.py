@@ -22,7 +22,8 @@ class Attribute(Secret):
         attribute: the feature.
         scope: `all`: the k records of a batch have the value a. `target`: the first record has
             it, and the adversary knows the rest of that record, phi(z); the k - 1 others are
-            redrawn from everybody.
+            redrawn from everybody. With `fresh` batches each round has a target of its own (with
+            the same value); with `persistent` ones it stays the same record.
         prior: P(a), `uniform` or `natural` (the shares of the values in the shadow data).
     """
 

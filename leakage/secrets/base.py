@@ -116,6 +116,12 @@ class Secret(ABC):
         if reason := self.misplaced(trait):
             raise LeakageError(f"{self.key}: {reason}")
         support = self.support(population)
+        if not trait.in_x and (column := _column_that_tells(population, trait)) is not None:
+            raise LeakageError(
+                f"{self.key}: {trait.name!r} is said to be no part of x, but column {column} of x"
+                " tells its value in every record; leave the column out of x, or name it in"
+                " Trait.columns and use the secret Attribute"
+            )
         for split in ("shadow_fit", "shadow_calibrate", "challenge"):
             pool = pool_of(self, population, split)
             for value, value_name in enumerate(support):
@@ -131,6 +137,18 @@ class Secret(ABC):
                     f"attack.others: k + others = {k + others} records are more than the {split}"
                     f" split holds ({len(pool.records)})"
                 )
+
+
+def _column_that_tells(population: Population, trait: Trait) -> int | None:
+    """The first column of x that is 1 (or any one number) for a value of the trait alone."""
+    known = trait.codes >= 0
+    x = population.features[known].double()
+    holds = torch.nn.functional.one_hot(trait.codes[known], len(trait.values)).double()
+    x, holds = x - x.mean(0), holds - holds.mean(0)
+    scale = x.norm(dim=0).unsqueeze(1) * holds.norm(dim=0)  # (d, c)
+    tells = ((x.T @ holds).abs() > scale * (1 - 1e-9)) & (scale > 0)
+    columns = tells.any(1).nonzero().flatten()
+    return int(columns[0]) if len(columns) else None
 
 
 def pool_of(secret: Secret, population: Population, split: str) -> Pool:
