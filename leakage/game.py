@@ -18,14 +18,23 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from leakage.adversaries.base import checked_scores
-from leakage.adversaries.baselines import IMPUTATION, LABELS, PRIOR, fit_baseline, train_witness
+from leakage.adversaries.baselines import (
+    IMPUTATION,
+    LABELS,
+    PRIOR,
+    Evidence,
+    fit_baseline,
+    train_witness,
+)
 from leakage.adversaries.posterior import Answer, Observed, answer
 from leakage.defenses import Defense, NoDefense
 from leakage.defenses.checks import check_defense, checked_release
+from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.metrics.grading import Truth, grade
-from leakage.metrics.intervals import Estimate
+from leakage.metrics.intervals import Draws, Estimate
+from leakage.metrics.ranking import auroc
 from leakage.population import Population
 from leakage.randomness import derived_seed, torch_generator
 from leakage.rules import Game
@@ -83,6 +92,7 @@ class Match:
     ) -> None:
         self.surface = game.check(population, layout)
         check_defense(defense, layout, game.k)
+        self._layout = layout
         _, self._columns = layout.select(game.layers, "attack.layers")
         self._game, self._population, self._defense = game, population, defense
         self._witness = train_witness(population, game.secret, derived_seed(game.seed, "witness"))
@@ -121,13 +131,25 @@ class Match:
     def play(self, round_: int, engine: GradientEngine, progress: Progress) -> list[Graded]:
         """Plays one round on the weights that the engine holds."""
         game, secret_values = self._game, self._values[CALIBRATE].numpy()
+        if engine.layout != self._layout:
+            raise LeakageError(
+                f"model: the gradient had {self._layout.p} entries before training and has"
+                f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
+            )
         progress("releases")
         batches = {split: self._deal(split, round_) for split in (FIT, CALIBRATE, CHALLENGE)}  # 2.
         released = self._release(engine, batches[CHALLENGE], CHALLENGE, round_, self._defense)  # 3.
-        imputation = self._guess_without_gradients(batches)
+        evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
+        imputation = self._guess_without_gradients(evidence)
+        phi = {split: known.phi for split, known in evidence.items()}
+        if game.knows_features:
+            released = np.concatenate([released, phi[CHALLENGE]], axis=1)
         for knowledge, defense in self._knowledge():  # 4.
             shadow = self._release(engine, batches[FIT], FIT, round_, defense)
             calibrate = self._release(engine, batches[CALIBRATE], CALIBRATE, round_, defense)
+            if game.knows_features:
+                shadow = np.concatenate([shadow, phi[FIT]], axis=1)
+                calibrate = np.concatenate([calibrate, phi[CALIBRATE]], axis=1)
             for adversary in game.adversaries:
                 progress(f"{adversary.name}, {knowledge[-1]}")
                 seed = derived_seed(game.seed, "adversary", adversary.name, round_)
@@ -145,15 +167,20 @@ class Match:
         persistent = game.batches == "persistent"
         units = self._units[batches[CHALLENGE].numpy()]
         self._drawn = [units] if persistent else [*self._drawn, units]
-        return list(self._grade(round_, secret_values, persistent))
+        return list(self._grade(round_, secret_values))
 
     def _deal(self, split: str, round_: int) -> Tensor:
         """Draws the batches of a split: record indices (n, k + others), the secret's first."""
         game = self._game
         pool = pool_of(game.secret, self._population, split)
-        turn = round_ if game.batches == "fresh" else "kept"
-        generator = torch_generator(game.seed, "batches", split, turn)
-        batches = game.secret.draw(self._values[split], game.k, pool, generator)
+        kept = torch_generator(game.seed, "batches", split, "kept")
+        fresh = torch_generator(game.seed, "batches", split, round_)
+        generator = fresh if game.batches == "fresh" else kept
+        if game.secret.targets and game.batches == "fresh":  # the target stays, the others do not
+            target = game.secret.draw(self._values[split], 1, pool, kept)
+            batches = torch.cat([target, draw_beside(target, pool, game.k - 1, fresh)], 1)
+        else:
+            batches = game.secret.draw(self._values[split], game.k, pool, generator)
         if game.others:
             batches = torch.cat([batches, draw_beside(batches, pool, game.others, generator)], 1)
         return batches
@@ -172,7 +199,8 @@ class Match:
         """g~ = M(g) of each batch, as far as the adversaries see it: float32 (n, p)."""
         generator = torch_generator(self._game.seed, "release", split, round_)
         releases = release(engine, batches, defense, generator)
-        return np.asarray(releases[:, self._columns].numpy())
+        whole = len(self._columns) == self._layout.p
+        return np.asarray((releases if whole else releases[:, self._columns]).numpy())
 
     def _knowledge(self) -> list[tuple[tuple[str, ...], Defense]]:
         """What an adversary may know of M, and the M of its shadow releases."""
@@ -180,11 +208,11 @@ class Match:
             return [((STATIC, ADAPTIVE), self._defense)]
         return [((STATIC,), NoDefense()), ((ADAPTIVE,), self._defense)]
 
-    def _guess_without_gradients(self, batches: dict[str, Tensor]) -> Observed:
+    def _guess_without_gradients(self, evidence: dict[str, Evidence]) -> Observed:
         """Remembers what the baselines guess; returns what phi(z) says."""
         values, c = self._values[CALIBRATE].numpy(), len(self.support)
-        known, asked = (self._witness.of(batches[split]) for split in (CALIBRATE, CHALLENGE))
-        flat = [np.zeros((len(values), c)), np.zeros((len(batches[CHALLENGE]), c))]
+        known, asked = evidence[CALIBRATE], evidence[CHALLENGE]
+        flat = [np.zeros((len(seen.labels), c)) for seen in (known, asked)]
         guesses = {
             PRIOR: flat,
             LABELS: fit_baseline(known.labels, values, c, known.labels, asked.labels),
@@ -199,18 +227,28 @@ class Match:
     def _remember(self, knowledge: tuple[str, ...], name: str, observed: Observed) -> None:
         self._observed.setdefault((knowledge, name), []).append(observed)
 
-    def _grade(self, round_: int, values: NDArray[np.int64], persistent: bool) -> Iterator[Graded]:
+    @property
+    def _dependent(self) -> bool:
+        """Whether rounds share records, so that they are stacked and not summed."""
+        return self._game.batches == "persistent" or self._game.secret.targets
+
+    def _grade(self, round_: int, shadow_values: NDArray[np.int64]) -> Iterator[Graded]:
         prior = self._prior.numpy()
         played = len(self._observed[(), PRIOR])
         for rounds in ("alone", "sum") if played > 1 else ("alone",):
             last = slice(-1, None) if rounds == "alone" else slice(None)
             answers = {
-                key: answer(seen[last], values, prior, persistent=persistent)
+                key: answer(seen[last], shadow_values, prior, dependent=self._dependent)
                 for key, seen in self._observed.items()
             }
             units = np.concatenate(self._drawn[last], axis=1)
             rivals = [PRIOR, LABELS] + [IMPUTATION] * self._game.knows_features
-            best = max(rivals, key=lambda name: answers[(), name].promise)
+            # The best on the trials themselves: so a gain is never larger than over any of them.
+            draws, values = Draws(units, self.truth.pools), self.truth.values
+            areas = {
+                name: auroc(answers[(), name].log_posterior, values, draws).value for name in rivals
+            }
+            best = max(rivals, key=lambda name: areas[name])
             for (knowledge, name), given in answers.items():
                 over = answers[(), best] if knowledge else None
                 figures = grade(given, self.truth, units, over)

@@ -236,7 +236,7 @@ def test_gaussian_rounds_summed_have_the_posterior_of_the_exact_test() -> None:
     asked = rng.integers(2, size=500)
     known, trials = [seen(values) for _ in range(3)], [seen(asked) for _ in range(3)]
     rounds = [Observed([scores_of(a)], [scores_of(b)]) for a, b in zip(known, trials, strict=True)]
-    found = answer(rounds, values, np.array([0.5, 0.5]), persistent=False)
+    found = answer(rounds, values, np.array([0.5, 0.5]), dependent=False)
     exact = log_softmax(scores_of(d * np.sum(trials, axis=0)), axis=1)
     assert np.abs(np.exp(found.log_posterior) - np.exp(exact)).max() < 0.03
 
@@ -245,13 +245,6 @@ def test_persistent_rounds_are_one_observation() -> None:
     rng = np.random.default_rng(4)
     values = np.arange(2000) % 2
     score = scores_of(rng.normal(size=2000) + values)
-    once = answer([Observed([score], [score])], values, np.array([0.5, 0.5]), persistent=True)
-    thrice = answer([Observed([score], [score])] * 3, values, np.array([0.5, 0.5]), persistent=True)
+    once = answer([Observed([score], [score])], values, np.array([0.5, 0.5]), dependent=True)
+    thrice = answer([Observed([score], [score])] * 3, values, np.array([0.5, 0.5]), dependent=True)
     np.testing.assert_allclose(once.log_posterior, thrice.log_posterior, atol=1e-3)
-
-
-def test_the_promise_of_an_answer_weighs_balanced_batches_by_the_prior() -> None:
-    values, prior = np.arange(1000) % 2, np.array([0.9, 0.1])
-    flat = [np.zeros((1000, 2))]
-    found = answer([Observed(flat, flat)], values, prior, persistent=False)
-    assert found.promise == pytest.approx(0.9 * np.log(0.9) + 0.1 * np.log(0.1), abs=1e-3)

@@ -189,7 +189,7 @@ def records_of(module: nn.Module) -> Dataset[Any]:
 
 
 def engine_of(module: nn.Module, memory: int = 2**29) -> GradientEngine:
-    return GradientEngine(module, records_of(module), PROBE, memory)
+    return GradientEngine(module, records_of(module), PROBE, memory=memory)
 
 
 def plain(module: nn.Module, indices: Tensor) -> Tensor:

@@ -73,7 +73,8 @@ class Adversary(ABC):
         """Learns from shadow releases, in equal numbers of each value.
 
         Args:
-            releases: float32 (n, p).
+            releases: float32 (n, p + q): the p entries of the surface's layout, then q columns of
+                phi(z) where the adversary knows the records but for the secret.
             values: positions in the support of the secret, int64 (n,).
             surface: what is known beside them.
             seed: the only source of randomness.

@@ -24,16 +24,18 @@ PRIOR, LABELS, IMPUTATION = "prior", "labels", "imputation"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What two baselines see of each batch, one row a batch.
+    """What can be known of each batch without its gradient, one row a batch.
 
     Args:
-        labels: the histogram of its labels, (n, number of labels).
-        imputation: what phi(z), the other features and the label of its records (of the target,
-            where there is one), say of the secret, (n, 2c).
+        labels: the histogram of its labels, (n, number of labels), other clients' included.
+        imputation: what phi(z), the other features and the label of the client's records (of the
+            target, where there is one), say of the secret, (n, 2c).
+        phi: phi(z) itself, the mean over those records, float32 (n, q).
     """
 
     labels: Array
     imputation: Array
+    phi: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,27 @@ class Witness:
 
     Args:
         labels: the label of each record, (N,).
+        phi: phi(z) of each record, float32 (N, q).
         log_ratios: log p(class | phi(z)) - log p(class) of each record, (N, c).
         targets: whether the first record of a batch alone is known.
     """
 
     labels: NDArray[np.int64]
+    phi: NDArray[np.float32]
     log_ratios: Array
     targets: bool
 
-    def of(self, batches: Tensor) -> Evidence:
-        """The evidence of batches of record indices (n, k)."""
+    def of(self, batches: Tensor, k: int) -> Evidence:
+        """The evidence of batches (n, k + others) of record indices, the client's k first."""
         table = batches.numpy()
+        own = table[:, : 1 if self.targets else k]
         number = int(self.labels.max()) + 1
         counts = np.stack([(self.labels[table] == y).sum(1) for y in range(number)], axis=1)
-        ratios = self.log_ratios[table[:, :1] if self.targets else table]  # (n, k, c)
+        ratios = self.log_ratios[own]  # (n, k, c)
         # Sufficient where all records share the value, and where one record alone has it.
         together, one = ratios.sum(1), logsumexp(ratios, axis=1)
-        return Evidence(counts.astype(np.float64), np.concatenate([together, one], axis=1))
+        phi = np.stack([self.phi[row].mean(0) for row in own])  # never (n, k, q) whole
+        return Evidence(counts.astype(np.float64), np.concatenate([together, one], axis=1), phi)
 
 
 def train_witness(population: Population, secret: Secret, seed: int) -> Witness:
@@ -78,7 +84,7 @@ def train_witness(population: Population, secret: Secret, seed: int) -> Witness:
     log_q = log_probabilities(model, known, c, floor=1 / (len(fit) + 1))
     shares = np.bincount(classes[fit], minlength=c) / len(fit)
     log_ratios = log_q - np.log(np.maximum(shares, 1 / (len(fit) + 1)))
-    return Witness(population.labels.numpy(), log_ratios, secret.targets)
+    return Witness(population.labels.numpy(), known, log_ratios, secret.targets)
 
 
 def fit_baseline(

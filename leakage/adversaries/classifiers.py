@@ -46,7 +46,13 @@ class Classifier(Adversary):
         surface: Surface,
         seed: int,
     ) -> Scores:
-        columns = informative_columns(releases, values, self.features)
+        p = surface.layout.p
+        columns = np.concatenate(
+            [
+                informative_columns(releases[:, :p], values, self.features),
+                np.arange(p, releases.shape[1]),  # phi(z), which may tell only beside the gradient
+            ]
+        )
         estimator = self.estimator(seed)
         with warnings.catch_warnings():
             # A network that stops at its last epoch and a regression at its last step are usable.

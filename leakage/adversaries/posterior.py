@@ -76,13 +76,11 @@ class Answer:
         log_posterior: natural logarithm, (n, c).
         calibrate: the same for the calibrate batches, (m, c).
         calibrate_values: their secrets, (m,).
-        promise: E log q(a) under P(a) over the calibrate batches: how good it looks beforehand.
     """
 
     log_posterior: Array
     calibrate: Array
     calibrate_values: NDArray[np.int64]
-    promise: float
 
 
 @dataclass(frozen=True)
@@ -99,17 +97,17 @@ class Observed:
 
 
 def answer(
-    rounds: Sequence[Observed], values: NDArray[np.int64], prior: Array, *, persistent: bool
+    rounds: Sequence[Observed], values: NDArray[np.int64], prior: Array, *, dependent: bool
 ) -> Answer:
-    """Puts rounds together: independent ones are summed, persistent ones are stacked.
+    """Puts rounds together: independent ones are summed, dependent ones are stacked.
 
     Args:
         rounds: at least one.
         values: the secrets of the calibrate batches, (m,).
         prior: P(a), (c,).
-        persistent: whether the rounds saw the same batches.
+        dependent: whether the rounds saw the same records.
     """
-    if persistent:
+    if dependent:
         calibrate_sources = [[s for seen in rounds for s in seen.calibrate]]
         challenge_sources = [[s for seen in rounds for s in seen.challenge]]
     else:
@@ -125,9 +123,7 @@ def answer(
         )
         for given in (calibrate_sources, challenge_sources)
     )
-    weights = (prior / fitted_prior)[values]  # the calibrate batches are balanced, a is not
-    promise = float((weights * known[np.arange(len(values)), values]).mean())
-    return Answer(asked, known, values, promise)
+    return Answer(asked, known, values)
 
 
 def posterior(rounds: Sequence[Array], fitted_prior: Array, prior: Array) -> Array:

@@ -11,22 +11,26 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import default_collate
 from tqdm import tqdm
 from typing_extensions import override
 
+from leakage.callbacks.defend import Defend
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
 from leakage.game import Graded, Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.population import Population
-from leakage.report.figures import calibration_figure, posterior_figure, roc_figure
-from leakage.report.rows import Row, write_rows
+from leakage.report.board import draw_curves, introduce
+from leakage.report.rows import Row, keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
 from leakage.rules import Game
 
 _SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
+_PROBED_LABELS = 64
 _log = logging.getLogger("leakage.attack")
 
 
@@ -52,11 +56,20 @@ class Attack(Callback):
         self._best: dict[tuple[int, str], str] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._plan = ""
+        self._suffix = ""
+        self._written = False
+
+    @property
+    @override
+    def state_key(self) -> str:
+        return self._generate_state_key(game=repr(self.game))
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        self._started = time.perf_counter()
+        self._refuse_what_it_would_get_wrong(trainer, pl_module)
         if trainer.world_size > 1:
             raise LeakageError(
                 f"trainer.devices: the attack runs in one process, got {trainer.world_size};"
@@ -71,8 +84,34 @@ class Attack(Callback):
         self._population = self._given or _population_of(trainer)
         layout = Layout.of(pl_module)
         self._match = Match(self.game, self._population, self.defense, layout)
+        self._written = False
         self._rows.clear()
         self._best.clear()
+
+    def _refuse_what_it_would_get_wrong(self, trainer: Trainer, module: LightningModule) -> None:
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        mine = [callback for callback in callbacks if isinstance(callback, Attack)].index(self)
+        self._suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
+        defended = [c.defense for c in callbacks if isinstance(c, Defend)]
+        expected = [] if isinstance(self.defense, NoDefense) else [self.defense]
+        if defended != expected:
+            found = " and ".join(d.label for d in defended) or "none"
+            raise LeakageError(
+                f"trainer.callbacks: the attack is on the defense {self.defense.label}, but"
+                f" training goes through {found}; give Defend and Attack one and the same defense"
+            )
+        if not module.automatic_optimization:
+            raise LeakageError(
+                f"model {type(module).__name__}: under manual optimization training_step is no"
+                " loss; set automatic_optimization to True"
+            )
+        for owner in (module, getattr(trainer, "datamodule", None)):
+            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
+                if owner is not None and is_overridden(hook, owner):
+                    raise LeakageError(
+                        f"{type(owner).__name__}.{hook}: it changes batches where the attack does"
+                        " not see it; do its work in the data set or in training_step"
+                    )
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -84,12 +123,12 @@ class Attack(Callback):
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started = time.perf_counter()
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("leakage", self._told())
-                logger.experiment.add_custom_scalars(_overview(self.game.secret.name))
-        if trainer.current_epoch == 0:
+                settings = {"defense": self.defense.label} | self.game.settings
+                data = f"{self._population.name}, {self._kind()}"
+                introduce(logger.experiment, self.game.secret.name, {"data": data} | settings)
+        if trainer.global_step == 0:
             self._play(trainer, pl_module, 0)
         else:
             _log.warning(
@@ -101,10 +140,16 @@ class Attack(Callback):
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._play(trainer, pl_module, trainer.current_epoch + 1)
+        if trainer.is_last_batch:
+            self._play(trainer, pl_module, trainer.current_epoch + 1)
+        else:
+            _log.warning("epoch %d ended early and is no round", trainer.current_epoch)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        missed = sorted(set(self.game.rounds) - {row.round for row in self._rows})
+        if missed:
+            _log.warning("rounds %s were not reached and have no figures", missed)
         self._write(trainer)
         if self._rows:
             data = f"{self._population.name} ({self._kind()})"
@@ -116,7 +161,13 @@ class Attack(Callback):
         if round_ not in self.game.rounds:
             return
         start = time.perf_counter()
-        engine = GradientEngine(module, self._population.records, self._probe())
+        engine = GradientEngine(
+            module,
+            self._population.records,
+            self._probe(),
+            epoch=round_,
+            collate=getattr(trainer.train_dataloader, "collate_fn", None) or default_collate,
+        )
         plan = f"{engine.plan.path} ({engine.plan.reason}), p = {engine.layout.p} parameters"
         if plan != self._plan:
             _log.info("gradients: %s", plan)
@@ -138,12 +189,11 @@ class Attack(Callback):
         self._write(trainer)
 
     def _probe(self) -> torch.Tensor:
-        """Four records for the engine's comparison, of as many labels as there are."""
-        records = self._population.splits["shadow_fit"]
-        labels = self._population.labels[records]
-        _, first = labels.sort(stable=True)
-        spread = torch.linspace(0, len(records) - 1, 4).long()
-        return records[first[spread]]
+        """Records for the engine's comparison: four, and one of each further label."""
+        records = self._population.splits["shadow_fit"].tolist()
+        labels = self._population.labels.tolist()
+        of_label = {labels[record]: record for record in reversed(records)}
+        return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
 
     def _record(self, trainer: Trainer, result: Graded) -> None:
         secret, step = self.game.secret.name, trainer.global_step
@@ -183,29 +233,24 @@ class Attack(Callback):
             for logger in trainer.loggers:
                 logger.log_metrics(shown, step)
                 if isinstance(logger, TensorBoardLogger) and new and not suffix:
-                    self._draw(logger, tag, result, step)
-
-    def _draw(self, logger: TensorBoardLogger, tag: str, result: Graded, step: int) -> None:
-        for name, draw in (
-            ("roc", roc_figure),
-            ("calibration", calibration_figure),
-            ("posterior", posterior_figure),
-        ):
-            truth, support = self._match.truth.values, self._match.support
-            figure = draw(result.answer.log_posterior, truth, support)
-            logger.experiment.add_figure(f"{tag}/{name}", figure, step)
+                    posterior = result.answer.log_posterior
+                    truth, support = self._match.truth.values, self._match.support
+                    draw_curves(logger.experiment, tag, step, posterior, truth, support)
 
     def _write(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run:  # type: ignore[attr-defined]
-            return  # which leaves nothing behind
+        if trainer.fast_dev_run or not self._rows:  # type: ignore[attr-defined]
+            return  # the one leaves nothing behind, and an empty file would take a full one's place
         folder = _folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
-        write_rows(folder / "attack.csv", self._rows)
+        if not self._written:
+            keep_earlier(folder / f"attack{self._suffix}.csv")
+            self._written = True
+        write_rows(folder / f"attack{self._suffix}.csv", self._rows)
         total = time.perf_counter() - self._started
         seconds = {"fit": total} | self._seconds
         utility = {k: float(v) for k, v in trainer.callback_metrics.items() if "utility" in k}
         write_run(
-            folder / "run.json",
+            folder / f"run{self._suffix}.json",
             self._population,
             self.game.settings,
             self.defense.label,
@@ -213,12 +258,6 @@ class Attack(Callback):
             utility,
             self._plan,
         )
-
-    def _told(self) -> str:
-        """The run as a table of TensorBoard's text tab."""
-        data = f"{self._population.name}, {self._kind()}"
-        told = {"data": data, "defense": self.defense.label} | self.game.settings
-        return "\n".join(["|key|value|", "|---|---|", *(f"|{k}|{v}|" for k, v in told.items())])
 
     def _kind(self) -> str:
         return "a stand-in: made-up records" if self._population.standin else "real records"
@@ -235,18 +274,6 @@ class Attack(Callback):
         return (
             f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
         )
-
-
-def _overview(secret: str) -> dict[str, dict[str, list[str | list[str]]]]:
-    """TensorBoard's tab of custom scalars: all guessers in one chart, and the utility."""
-    charts = {
-        "AUROC, one round": f"(attack|baseline)/{secret}/.*/auroc$",
-        "AUROC, rounds so far": f"(attack|baseline)/{secret}/.*/auroc_rounds$",
-        "gain in AUROC over the best baseline": f"attack/{secret}/.*/gain$",
-        "bits": f"attack/{secret}/.*/bits$",
-        "utility": "utility/val_(accuracy|auroc)$",
-    }
-    return {"leakage": {title: ["Multiline", [tags]] for title, tags in charts.items()}}
 
 
 def _folder(trainer: Trainer) -> Path:

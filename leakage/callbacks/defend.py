@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -20,6 +21,8 @@ from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 from leakage.randomness import torch_generator
 
+_log = logging.getLogger("leakage.defend")
+
 
 class Defend(Callback):
     """Replaces the shared gradient of each optimizer step by its release.
@@ -35,11 +38,17 @@ class Defend(Callback):
         self._generator = torch_generator(seed, "defend", 0)
         self._batch: Any = None
         self._records = 0
+        self._stepped = True
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
             self._refuse_accumulation(trainer)
+            if trainer.gradient_clip_val:
+                raise LeakageError(
+                    f"trainer.gradient_clip_val: {trainer.gradient_clip_val} would change what"
+                    f" {self.defense.label} has released; leave it out"
+                )
         self._generator = torch_generator(self._seed, "defend", trainer.global_rank)
 
     @override
@@ -48,13 +57,20 @@ class Defend(Callback):
     ) -> None:
         self._refuse_accumulation(trainer)  # a schedule can start it in any epoch
         self._batch = batch
-        self._records += count_records(batch)
+        self._records = count_records(batch) + (0 if self._stepped else self._records)
+        self._stepped = False
 
     @override
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
     ) -> None:
+        self._stepped = True  # the next batch begins another step
+        if all(parameter.grad is None for parameter in pl_module.parameters()):
+            return  # a step that training_step skips shares nothing
         layout = Layout.of(pl_module)
+        if not read_shared_gradient(pl_module).isfinite().all():
+            _log.warning("step %d: the gradient holds NaN or inf", trainer.global_step)
+            return  # nothing to defend; a scaler of mixed precision skips such a step
         if self.defense.record_wise:
             means = self._record_wise_mean(pl_module, layout)
         else:
@@ -64,7 +80,6 @@ class Defend(Callback):
             self.defense, means.cpu(), self._records, layout, self._generator
         )
         write_shared_gradient(pl_module, released[0].to(device))
-        self._records = 0
 
     def _refuse_accumulation(self, trainer: Trainer) -> None:
         if self.defense.record_wise and trainer.accumulate_grad_batches > 1:

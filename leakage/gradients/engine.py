@@ -50,15 +50,25 @@ class GradientEngine:
     Args:
         module: a LightningModule; a detached copy is taken.
         records: a map-style data set of what `training_step` takes, one record each.
-        probe: indices of a few records for the comparison, best with different labels.
+        probe: indices of a few records for the comparison, of every label.
+        epoch: the epochs that training has finished.
+        collate: makes a batch of a list of records, as the training loader does.
         memory: bytes that record gradients may take at once.
     """
 
     def __init__(
-        self, module: nn.Module, records: Dataset[Any], probe: Tensor, memory: int = 2**29
+        self,
+        module: nn.Module,
+        records: Dataset[Any],
+        probe: Tensor,
+        *,
+        epoch: int = 0,
+        collate: Callable[[list[Any]], Any] = default_collate,
+        memory: int = 2**29,
     ) -> None:
         self.layout = Layout.of(module)
-        self._loss = Loss(module)
+        self._loss = Loss(module, epoch)
+        self._collate = collate
         self._records = records
         self._trainable = {
             f"module.{name}": parameter
@@ -132,6 +142,7 @@ class GradientEngine:
 
     def _batch_gradient(self, indices: Tensor, seed: int) -> Tensor:
         """Plain autograd: the gradient of one batch, float32 (p,); zero where unused."""
+        buffers = {name: buffer.clone() for name, buffer in self._loss.named_buffers()}
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed CUDA too
             loss = self._loss(self._batch(indices))
@@ -141,6 +152,7 @@ class GradientEngine:
                 )
             parameters = list(self._trainable.values())
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
+        self._loss.load_state_dict(buffers, strict=False)  # no batch sees what another one left
         return torch.cat([g.flatten() for g in gradients]).float()
 
     def _scratch(self) -> Loss:
@@ -150,7 +162,7 @@ class GradientEngine:
 
     def _batch(self, indices: Tensor) -> Any:
         """The records as the loader collates them, in the float32 of the loss."""
-        batch = default_collate([self._records[i] for i in indices.tolist()])
+        batch = self._collate([self._records[i] for i in indices.tolist()])
         return tree_map_only(Tensor, lambda t: t.float() if t.is_floating_point() else t, batch)
 
     def _choose(self, probe: Tensor) -> Plan:
@@ -162,9 +174,9 @@ class GradientEngine:
         with _running(self._loss.module) as layers:
             try:
                 found = self._average_records(probe.unsqueeze(0), None)[0]
-            except (RuntimeError, ValueError) as error:
+            except Exception as error:  # whatever a training_step does with a batch of one
                 place = layers[-1] if layers else "training_step"
-                reason = str(error).strip().splitlines()[0]
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 return Plan("batch-wise", f"vmap refuses in {place}: {reason}")
         distance, scale = (found - expected).norm(), expected.norm()
         if not distance <= _TOLERANCE * scale + 1e-12:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
 from torch import Tensor, nn
@@ -28,15 +29,28 @@ class Loss(nn.Module):
 
     Args:
         module: any LightningModule under automatic optimization.
+        epoch: what `current_epoch` is for the copy; `global_step` is the module's own.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, epoch: int = 0) -> None:
         super().__init__()
         self.name = type(module).__name__
         self.module = copy.deepcopy(module).cpu().float()
         self.module.zero_grad(set_to_none=True)
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
+        trainer = getattr(module, "_trainer", None)
+        if trainer is not None:  # a loss may depend on how far training is
+            progress = SimpleNamespace(
+                current_epoch=epoch,
+                global_step=trainer.global_step,
+                max_epochs=trainer.max_epochs,
+                max_steps=trainer.max_steps,
+                training=True,
+                logger=None,
+                loggers=[],
+            )
+            object.__setattr__(self.module, "_trainer", progress)
         step = cast(Trainable, self.module).training_step
         kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
         positional = kinds.count(_Kind.POSITIONAL_ONLY) + kinds.count(_Kind.POSITIONAL_OR_KEYWORD)

@@ -50,6 +50,15 @@ class Row:
     note: str
 
 
+def keep_earlier(path: Path) -> None:
+    """Renames the file of an earlier run in the same folder, as attack.1.csv and so on."""
+    if path.exists():
+        number = 1
+        while (kept := path.with_suffix(f".{number}.csv")).exists():
+            number += 1
+        path.replace(kept)
+
+
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Writes the file anew, so that a reader never sees half of it."""
     names = [field.name for field in fields(Row)]

@@ -21,9 +21,8 @@ class Attribute(Secret):
     Args:
         attribute: the feature.
         scope: `all`: the k records of a batch have the value a. `target`: the first record has
-            it, and the adversary knows the rest of that record, phi(z); the k - 1 others are
-            redrawn from everybody. With `fresh` batches each round has a target of its own (with
-            the same value); with `persistent` ones it stays the same record.
+            it, and the adversary knows the rest of that record, phi(z). It stays the target in
+            every round; the k - 1 others are redrawn from everybody (with `fresh` batches).
         prior: P(a), `uniform` or `natural` (the shares of the values in the shadow data).
     """
 

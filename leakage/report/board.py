@@ -1,0 +1,59 @@
+"""What TensorBoard shows beside the scalars: the run in words, an overview, and curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+from leakage.report.figures import calibration_figure, posterior_figure, roc_figure
+
+
+def introduce(writer: SummaryWriter, secret: str, told: Mapping[str, Any]) -> None:
+    """Writes the settings to the text tab, and lays out the tab of custom scalars.
+
+    Args:
+        writer: of the run.
+        secret: its short name, as in the tags.
+        told: what the run is, by name.
+    """
+    table = ["|key|value|", "|---|---|", *(f"|{key}|{value}|" for key, value in told.items())]
+    writer.add_text("leakage", "\n".join(table))
+    charts = {
+        "AUROC, one round": f"(attack|baseline)/{secret}/.*/auroc$",
+        "AUROC, rounds so far": f"(attack|baseline)/{secret}/.*/auroc_rounds$",
+        "gain in AUROC over the best baseline": f"attack/{secret}/.*/gain$",
+        "bits": f"attack/{secret}/.*/bits$",
+        "utility": "utility/val_(accuracy|auroc)$",
+    }
+    layout = {title: ["Multiline", [tags]] for title, tags in charts.items()}
+    writer.add_custom_scalars({"leakage": layout})
+
+
+def draw_curves(
+    writer: SummaryWriter,
+    tag: str,
+    step: int,
+    log_posterior: NDArray[np.float64],
+    truth: NDArray[np.int64],
+    support: tuple[str, ...],
+) -> None:
+    """Adds the ROC curve, the calibration and the posterior of one adversary as images.
+
+    Args:
+        writer: of the run.
+        tag: of the adversary.
+        step: optimizer steps before the release.
+        log_posterior: (n, c), natural logarithm.
+        truth: the secrets, (n,).
+        support: the names of the c values.
+    """
+    for name, draw in (
+        ("roc", roc_figure),
+        ("calibration", calibration_figure),
+        ("posterior", posterior_figure),
+    ):
+        writer.add_figure(f"{tag}/{name}", draw(log_posterior, truth, support), step)
