@@ -49,6 +49,9 @@ class LeakageCLI(LightningCLI):
                 for key in subparser.get_defaults().keys()  # noqa: SIM118 - a Namespace
             ]
             raise LeakageError(one_sentence(str(error), keys)) from None
+        seed = self.config[self.config["subcommand"]]["seed_everything"]
+        if not 0 <= seed < 2**32:
+            raise LeakageError(f"seed_everything: a number from 0 to 2^32 - 1, got {seed}")
 
     @override
     def instantiate_classes(self) -> None:
@@ -87,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
             | dict.fromkeys(subcommands, strict),
             args=None if args is None else list(args),
         )
-    except (LeakageError, MisconfigurationException) as error:
+    except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

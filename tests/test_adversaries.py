@@ -124,15 +124,21 @@ def test_a_column_that_separates_perfectly_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind",
-    [RandomForest, BoostedTrees, LogisticRegression, NeuralNetwork],
-    ids=lambda k: k.__name__,
+    ("kind", "setting", "least"),
+    [
+        (RandomForest, "features", "of at least 1"),
+        (RandomForest, "trees", "of at least 1"),
+        (BoostedTrees, "iterations", "of at least 1"),
+        (LogisticRegression, "strength", "above 0"),
+        (NeuralNetwork, "hidden", "of at least 1"),
+        (NeuralNetwork, "epochs", "of at least 1"),
+    ],
 )
-def test_no_feature_at_all_is_refused(kind: Any) -> None:
+def test_a_setting_out_of_range_is_refused(kind: Any, setting: str, least: str) -> None:
     with pytest.raises(LeakageError) as error:
-        kind(features=0)
+        kind(**{setting: 0})
     assert str(error.value) == (
-        f"attack.adversaries: {kind.__name__}.features is a number of entries of at least 1, got 0"
+        f"attack.adversaries: {kind.__name__}.{setting} is a number {least}, got 0"
     )
 
 

@@ -337,7 +337,7 @@ def test_real_data_are_not_called_a_standin(
 ) -> None:
     run = fit(real_adult, tmp_path, **{"attack.rounds": [0]})
     assert json.loads((run.folder / "run.json").read_text())["standin"] is False
-    assert "data Adult (real)" in capsys.readouterr().out
+    assert "data Adult (real records)" in capsys.readouterr().out
 
 
 def test_a_run_leaves_its_config_and_a_checkpoint(good: Run) -> None:
@@ -375,14 +375,17 @@ def test_tensorboard_has_the_tags_of_the_design(good: Run) -> None:
 
 def test_the_terminal_ends_with_a_table(good: Run) -> None:
     title, _, header, *lines = good.out.strip().splitlines()
-    assert title == "secret property_sex, k = 16, defense none, data Adult (a stand-in)"
+    assert (
+        title
+        == "secret property_sex, k = 16, defense none, data Adult (a stand-in: made-up records)"
+    )
     for column in (
         "adversary",
         "AUROC [95%]",
         "ASR",
         "gain [95%]",
         "bits",
-        "best baseline (AUROC)",
+        "best baseline",
     ):
         assert column in header
     assert "utility on 599 validation records: loss" in good.out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -90,12 +90,16 @@ def informative_columns(
     return np.sort(ranked[:count]).astype(np.int64)
 
 
-def _check_features(adversary: Classifier) -> None:
-    if adversary.features < 1:
-        raise LeakageError(
-            f"attack.adversaries: {adversary.name}.features is a number of entries of at least 1,"
-            f" got {adversary.features}"
-        )
+def _check_settings(adversary: Classifier) -> None:
+    """Each setting of these classes is a count, but for one strength above 0."""
+    for setting in fields(adversary):  # type: ignore[arg-type]
+        value = getattr(adversary, setting.name)
+        if not (value > 0 if setting.name == "strength" else value >= 1):
+            least = "above 0" if setting.name == "strength" else "of at least 1"
+            raise LeakageError(
+                f"attack.adversaries: {adversary.name}.{setting.name} is a number {least},"
+                f" got {value}"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class RandomForest(Classifier):
     trees: int = 200
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        _check_settings(self)
 
     @override
     def estimator(self, seed: int) -> Any:
@@ -131,7 +135,7 @@ class BoostedTrees(Classifier):
     iterations: int = 100
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        _check_settings(self)
 
     @override
     def estimator(self, seed: int) -> Any:
@@ -153,7 +157,7 @@ class LogisticRegression(Classifier):
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        _check_settings(self)
 
     @override
     def estimator(self, seed: int) -> Any:
@@ -176,7 +180,7 @@ class NeuralNetwork(Classifier):
     epochs: int = 50
 
     def __post_init__(self) -> None:
-        _check_features(self)
+        _check_settings(self)
 
     @override
     def estimator(self, seed: int) -> Any:

@@ -57,6 +57,7 @@ class Attack(Callback):
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._plan = ""
         self._suffix = ""
+        self._splits = ""
         self._written = False
 
     @property
@@ -82,6 +83,7 @@ class Attack(Callback):
                 f" trainer.max_epochs is {epochs}"
             )
         self._population = self._given or _population_of(trainer)
+        self._splits = self._population.fingerprint
         layout = Layout.of(pl_module)
         self._match = Match(self.game, self._population, self.defense, layout)
         self._written = False
@@ -115,11 +117,12 @@ class Attack(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"splits": self._population.fingerprint}
+        return {"splits": self._splits}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._population.check_fingerprint(state_dict["splits"])
+        if self._splits:  # it plays: validate and test have nothing to attack
+            self._population.check_fingerprint(state_dict["splits"])
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -86,6 +86,9 @@ class Adult(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.num_workers = num_workers
+        for key, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
+            if value < least:
+                raise LeakageError(f"data.{key}: at least {least} is needed, got {value}")
         for name in exclude or ():
             if name not in COLUMNS:
                 raise LeakageError(
@@ -112,6 +115,8 @@ class Adult(LightningDataModule):
 
     @override
     def prepare_data(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise LeakageError(f"data.root: {self.root} is a file, a folder is needed")
         marker = read_marker(self.root)
         present = [name for name in SHA256 if (self.root / name).exists()]
         if marker is not None and self.standin:
@@ -132,7 +137,7 @@ class Adult(LightningDataModule):
 
     def _check_files(self, marker_found: bool) -> None:
         """Refuses a folder without both files, with the ways out."""
-        missing = [name for name in SHA256 if not (self.root / name).exists()]
+        missing = [name for name in SHA256 if not (self.root / name).is_file()]
         if not missing:
             return
         if marker_found:

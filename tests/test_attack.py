@@ -1,0 +1,269 @@
+"""The attack as a callback: what it refuses, what it keeps, and which rounds it plays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer
+from populations import gaussian, population
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+
+from leakage.adversaries import LogisticRegression
+from leakage.callbacks import Attack, Defend
+from leakage.defenses import Defense, Pruning, Sign
+from leakage.errors import LeakageError
+from leakage.rules import Game
+from leakage.secrets import Property
+
+RECORDS = population(*gaussian(4_000, torch.tensor([1.0, 0.5, 0.0]), seed=0))
+LOADER = DataLoader(Subset(RECORDS.records, RECORDS.splits["train"].tolist()), batch_size=20)
+STEPS = len(LOADER)
+
+
+class Linear(LightningModule):
+    """A linear classifier without anything of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 2)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        return F.cross_entropy(self.layer(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def game(**settings: Any) -> Game:
+    defaults: dict[str, Any] = {
+        "secret": Property("a"),
+        "k": 4,
+        "rounds": [0, 1],
+        "shadow_batches": 60,
+        "calibrate_batches": 60,
+        "trials": 60,
+        "adversaries": [LogisticRegression()],
+    }
+    return Game(**(defaults | settings))
+
+
+def fit(
+    folder: Path, *callbacks: Callback, module: LightningModule | None = None, **settings: Any
+) -> Trainer:
+    ckpt_path = settings.pop("ckpt_path", None)
+    trainer = Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        logger=False,
+        callbacks=list(callbacks),
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **({"max_epochs": 1, "enable_checkpointing": False} | settings),
+    )
+    trainer.fit(module or Linear(), LOADER, ckpt_path=ckpt_path)
+    return trainer
+
+
+def refused(folder: Path, *callbacks: Callback, **settings: Any) -> str:
+    with pytest.raises(LeakageError) as error:
+        fit(folder, *callbacks, **settings)
+    assert not list(folder.glob("*.csv"))
+    return str(error.value)
+
+
+def rows(folder: Path, name: str = "attack.csv") -> pd.DataFrame:
+    return pd.read_csv(folder / name)
+
+
+def test_a_defense_that_training_does_not_go_through_is_refused(tmp_path: Path) -> None:
+    attack = Attack(game(), Sign(), RECORDS)
+    expected = (
+        "trainer.callbacks: the attack is on the defense Sign(zero='keep'), but training goes"
+        " through {}; give Defend and Attack one and the same defense"
+    )
+    assert refused(tmp_path, attack) == expected.format("none")
+    found = refused(tmp_path, Defend(Pruning(0.5)), attack)
+    assert found == expected.format("Pruning(keep=0.5, scope='global')")
+    assert "is on the defense none" in refused(
+        tmp_path, Defend(Sign()), Attack(game(), None, RECORDS)
+    )
+    fit(tmp_path, Defend(Sign()), attack)
+
+
+def test_clipping_after_the_release_is_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, Defend(Sign()), gradient_clip_val=0.1) == (
+        "trainer.gradient_clip_val: 0.1 would change what Sign(zero='keep') has released; leave it"
+        " out"
+    )
+
+
+def test_modules_whose_batches_or_steps_the_game_cannot_see_are_refused(tmp_path: Path) -> None:
+    class Scaled(Linear):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0] * 100, batch[1]]
+
+    class Manual(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.automatic_optimization = False
+
+    attack = Attack(game(), None, RECORDS)
+    assert "Scaled.on_after_batch_transfer: it changes batches" in refused(
+        tmp_path, attack, module=Scaled()
+    )
+    assert "model Manual: under manual optimization" in refused(tmp_path, attack, module=Manual())
+
+
+def test_an_epoch_that_ends_early_is_no_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(tmp_path, Attack(game(rounds=[0, 1]), None, RECORDS), max_epochs=-1, max_steps=STEPS - 1)
+    assert set(rows(tmp_path)["round"]) == {0}
+    assert "epoch 0 ended early and is no round" in caplog.text
+    assert "rounds [1] were not reached and have no figures" in caplog.text
+
+
+def test_a_round_is_played_after_as_many_whole_epochs(tmp_path: Path) -> None:
+    fit(tmp_path, Attack(game(rounds=[0, 2]), None, RECORDS), max_epochs=2)
+    found = rows(tmp_path).groupby("round")["step"].unique()
+    assert found[0].tolist() == [0]
+    assert found[2].tolist() == [2 * STEPS]
+
+
+def test_resuming_inside_an_epoch_does_not_play_round_0_again(tmp_path: Path) -> None:
+    attack = Attack(game(), None, RECORDS)
+    trainer = fit(tmp_path / "a", attack, max_epochs=-1, max_steps=3)
+    trainer.save_checkpoint(tmp_path / "three.ckpt")
+    resumed = Attack(game(rounds=[0, 1, 2]), None, RECORDS)
+    fit(tmp_path / "b", resumed, ckpt_path=tmp_path / "three.ckpt", max_epochs=2)
+    assert 0 not in set(rows(tmp_path / "b")["round"])
+
+
+def test_a_checkpoint_of_other_splits_is_refused(tmp_path: Path) -> None:
+    attack = Attack(game(), None, RECORDS)
+    fit(tmp_path / "a", attack).save_checkpoint(tmp_path / "one.ckpt")
+    x, codes = gaussian(4_000, torch.tensor([1.0, 0.5, 0.0]), seed=0)
+    other = population(x, codes, seed=1)
+    found = refused(
+        tmp_path / "b",
+        Attack(game(), None, other),
+        ckpt_path=tmp_path / "one.ckpt",
+        max_epochs=2,
+    )
+    assert found == (
+        "ckpt_path: the checkpoint was trained on other splits of synthetic than these"
+        f" ({RECORDS.fingerprint}, not {other.fingerprint}), so its training records may be in any"
+        " of them; use the data and the seed_everything that it was trained with"
+    )
+
+
+def test_the_figures_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        fit(tmp_path, Attack(game(seed=seed), None, RECORDS))
+    files = sorted(path.name for path in tmp_path.glob("*.csv"))
+    assert files == ["attack.1.csv", "attack.2.csv", "attack.csv"]
+    assert len({(tmp_path / name).read_text() for name in files}) == 3
+
+
+def test_a_run_without_a_round_leaves_no_file(tmp_path: Path) -> None:
+    fit(tmp_path, Attack(game(rounds=[0]), None, RECORDS), max_epochs=0)
+    assert not list(tmp_path.glob("*.csv"))
+    fit(tmp_path, Attack(game(), None, RECORDS), fast_dev_run=True)
+    assert not list(tmp_path.glob("*.csv"))
+
+
+def test_two_attacks_write_two_files(tmp_path: Path) -> None:
+    fit(tmp_path, Attack(game(k=2), None, RECORDS), Attack(game(k=8), None, RECORDS))
+    assert set(rows(tmp_path)["k"]) == {2}
+    assert set(rows(tmp_path, "attack_2.csv")["k"]) == {8}
+    assert (tmp_path / "run_2.json").exists()
+
+
+def test_a_loss_that_depends_on_the_epoch_is_the_same_in_the_game(tmp_path: Path) -> None:
+    """Round 1 is what a client shares in epoch 1: the gradient of a batch of the loader's kind."""
+
+    class Annealed(Linear):
+        norms: list[float]
+
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * (1 + 99 * self.current_epoch)
+
+    class Scale(Defense):
+        """Remembers the size of what it is shown."""
+
+        seen: list[float]
+
+        def release(self, means: Tensor, **_: Any) -> Tensor:
+            self.seen.append(float(means.norm(dim=1).median()))
+            return means
+
+    defense = Scale()
+    defense.seen = []
+    attack = Attack(game(rounds=[1], k=20), defense, RECORDS)
+    fit(tmp_path, Defend(defense), attack, module=Annealed(), max_epochs=2)
+    live = defense.seen[2:]  # after the two of the check
+    first, game_sizes, second = live[:STEPS], live[STEPS:-STEPS], live[-STEPS:]
+    assert min(game_sizes) > 20 * max(first)
+    assert 0.2 < min(game_sizes) / max(second) < 5
+
+
+def test_the_probe_holds_every_label() -> None:
+    attack = Attack(game(), None, RECORDS)
+    x = torch.randn(900, 3)
+    labels = torch.arange(900) % 10
+    attack._population = population(x, torch.arange(900) % 2, labels=labels)
+    assert set(labels[attack._probe()].tolist()) == set(range(10))
+
+
+def test_a_step_without_a_loss_shares_nothing(tmp_path: Path) -> None:
+    class Skips(Linear):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return None
+
+    module = Skips()
+    before = [p.clone() for p in module.parameters()]
+    fit(tmp_path, Defend(Sign("plus")), module=module)
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+class Misfit(Defense):
+    """Does what it is told, in place of what a defense may do."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def release(self, means: Tensor, **_: Any) -> Tensor:
+        if self.fault == "shape":
+            return means[:, :2]
+        return means * torch.nan if self.fault == "nan" else means + torch.randn_like(means)
+
+
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (
+            "shape",
+            "defense: Misfit.release must return one release for each mean, of the shape (2, 8),"
+            " found (2, 2)",
+        ),
+        ("nan", "defense: Misfit.release gave NaN or inf in 2 of 2 releases of finite gradients"),
+        (
+            "random",
+            "defense: Misfit.release gives another release for the same generator; draw all its"
+            " randomness from the generator that it is given",
+        ),
+    ],
+)
+def test_a_defense_that_breaks_its_contract_is_named_before_training(
+    tmp_path: Path, fault: str, sentence: str
+) -> None:
+    defense = Misfit(fault)
+    assert defense.label == "Misfit"
+    assert refused(tmp_path, Defend(defense), Attack(game(), defense, RECORDS)) == sentence
