@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule
 from numpy.typing import NDArray
 from populations import LinearLoss, gaussian, pick, play, population
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from leakage.adversaries import (
     Adversary,
@@ -79,6 +81,7 @@ def test_fresh_rounds_add_up_to_the_square_root_of_their_number() -> None:
     graded = play(game, records, LinearLoss(5), rounds=3)
     d = float(np.sqrt(2) * SHIFT.norm())
     alone, summed = (pick(graded, LINEAR.name, r).figures["auroc"] for r in ("alone", "sum"))
+    assert summed.units > alone.units  # of three rounds, not of the last
     assert alone.low <= stats.norm.cdf(d / np.sqrt(2)) <= alone.high
     assert summed.low <= stats.norm.cdf(d * np.sqrt(3 / 2)) <= summed.high
     bits = pick(graded, LINEAR.name, "sum").figures["bits_raw"]
@@ -256,6 +259,80 @@ def test_phi_counts_as_a_rival_only_where_the_adversary_knows_it() -> None:
     assert pick(graded, "imputation").figures["auroc"].value > 0.75  # it is shown all the same
     graded = play(linear_game(trials=300, known="features"), population(x, codes), LinearLoss(5))
     assert pick(graded, LINEAR.name).best_baseline == "imputation"
+
+
+class Product(LightningModule):
+    """Its gradient is s (2a - 1) of x = (s, [a = 0], [a = 1]): it tells a to one who knows s."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(1))
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        x, _ = batch
+        return (self.w * x[:, 0] * (x[:, 2] - x[:, 1])).mean()
+
+
+@pytest.mark.parametrize("scope", ["target", "all"])
+def test_what_is_known_of_a_record_is_read_beside_its_gradient(scope: Any) -> None:
+    """Neither phi(z) nor the gradient tells anything by itself; Bayes with both is certain."""
+    generator = torch.Generator().manual_seed(17)
+    codes = torch.randint(2, (6_000,), generator=generator)
+    s = 2.0 * torch.randint(2, (6_000, 1), generator=generator) - 1
+    x = torch.cat([s, torch.nn.functional.one_hot(codes)], dim=1)
+    records = population(x, codes, one_hot=(1, 2))
+    for known, least, most in (("features", 0.99, 1.0), ("nothing", 0.4, 0.6)):
+        if scope == "target" and known == "nothing":
+            continue  # a target is known by definition
+        game = linear_game(
+            secret=Attribute("a", scope=scope), k=1, known=known, trials=500,
+            adversaries=[BoostedTrees()],
+        )  # fmt: skip
+        result = pick(play(game, records, Product()), "BoostedTrees").figures["auroc"].value
+        assert least <= result <= most
+
+
+def test_the_records_of_other_clients_are_no_part_of_what_is_known() -> None:
+    x, codes = gaussian(12_000, torch.tensor([1.0, 0.0]), seed=18)
+    records = population(x, codes)
+    imputed = [
+        pick(play(linear_game(k=4, others=n, known="features"), records, LinearLoss(2)), name)
+        for n in (0, 60)
+        for name in ("imputation", LINEAR.name)
+    ]
+    alone, _, beside, attack = (result.figures["auroc"].value for result in imputed)
+    assert abs(alone - beside) < 0.01
+    assert attack > beside - 0.01
+
+
+def test_a_gain_is_never_larger_than_over_any_baseline() -> None:
+    """Labels of pure noise may fall below chance on the trials; then the prior is the rival."""
+    for seed in range(4):
+        x, codes = gaussian(4_000, SHIFT, seed)
+        graded = play(linear_game(seed=seed, trials=200), population(x, codes), LinearLoss(5))
+        attack = pick(graded, LINEAR.name).figures
+        rivals = [pick(graded, name).figures["auroc"].value for name in ("prior", "labels")]
+        assert attack["gain"].value == pytest.approx(attack["auroc"].value - max(rivals))
+
+
+def test_a_target_stays_the_target_and_counts_once() -> None:
+    x, codes = gaussian(12_000, torch.tensor([1.5, 0.0]), seed=19)
+    one_hot = torch.nn.functional.one_hot(codes).float()
+    records = population(torch.cat([x, one_hot], 1), codes, one_hot=(2, 3))
+    module = LinearLoss(4)
+    game = linear_game(secret=Attribute("a", scope="target"), rounds=[0, 1, 2], trials=400)
+    match = Match(game, records, NoDefense(), Layout.of(module))
+    engine = Recorder(module, records.records, records.splits["shadow_fit"][:4])
+    engine.asked = []
+    for round_ in range(3):
+        graded = match.play(round_, engine, lambda step: None)
+    tables = [table for table in engine.asked if len(table) == 400]
+    assert len(tables) == 3
+    assert all(torch.equal(table[:, 0], tables[0][:, 0]) for table in tables)
+    assert (tables[0][:, 1:] != tables[1][:, 1:]).float().mean() > 0.99
+    # What phi(z) says of one and the same record does not grow from round to round.
+    alone, summed = (pick(graded, "imputation", r).figures["bits_raw"] for r in ("alone", "sum"))
+    assert abs(alone.value - summed.value) < 0.01
 
 
 # A plain twin: the same game in loops, which shares no code with the product.

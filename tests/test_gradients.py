@@ -593,3 +593,42 @@ def test_what_is_written_as_shared_gradient_is_read_back(make: Callable[[], nn.M
     assert torch.equal(read_shared_gradient(module), written)
     for parameter in module.parameters():
         assert (parameter.grad is not None) == parameter.requires_grad
+
+
+def test_a_batch_does_not_see_what_another_one_left_in_a_buffer() -> None:
+    class Remembers(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3))
+            self.register_buffer("ema", torch.ones(()))
+
+        def training_step(self, batch: Any) -> Tensor:
+            loss = (batch[0] @ self.w).square().mean()
+            self.ema = 0.9 * self.ema + 0.1 * loss.detach()
+            return loss / self.ema
+
+    data = TensorDataset(torch.randn(20, 3), torch.zeros(20))
+    engine = GradientEngine(Remembers(), data, torch.arange(4))
+    means = engine.means(torch.arange(4).repeat(6, 1), torch.Generator())
+    assert torch.equal(means, means[:1].expand_as(means))
+
+
+def test_records_are_collated_as_the_loader_does() -> None:
+    class Mean(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3))
+
+        def training_step(self, batch: Any) -> Tensor:
+            return (batch["x"] @ self.w).mean()
+
+    x = torch.randn(20, 3)
+
+    def collate(items: list[Any]) -> dict[str, Tensor]:
+        return {"x": 10 * torch.stack([item[0] for item in items])}
+
+    engine = GradientEngine(Mean(), TensorDataset(x), torch.arange(4), collate=collate)
+    torch.testing.assert_close(
+        engine.means(torch.arange(6).reshape(2, 3), torch.Generator()),
+        10 * x[:6].reshape(2, 3, 3).mean(1),
+    )
