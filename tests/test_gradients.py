@@ -632,3 +632,24 @@ def test_records_are_collated_as_the_loader_does() -> None:
         engine.means(torch.arange(6).reshape(2, 3), torch.Generator()),
         10 * x[:6].reshape(2, 3, 3).mean(1),
     )
+
+
+def test_a_training_step_that_needs_the_trainer_is_told_what_it_may_use() -> None:
+    class Logs(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w = nn.Parameter(torch.ones(3))
+
+        def training_step(self, batch: Any) -> Tensor:
+            self.logger.log_metrics({"a": 1.0})  # type: ignore[union-attr]
+            return (batch[0] @ self.w).mean()
+
+    data = TensorDataset(torch.randn(20, 3))
+    with pytest.raises(LeakageError) as error:
+        GradientEngine(Logs(), data, torch.arange(4))
+    assert str(error.value) == (
+        "model Logs: training_step fails on a copy of the module outside the Trainer with"
+        " AttributeError: 'NoneType' object has no attribute 'log_metrics'; it may use"
+        " current_epoch, global_step, log and log_dict, but no logger, optimizer or other part of"
+        " it"
+    )

@@ -166,7 +166,17 @@ class GradientEngine:
         return tree_map_only(Tensor, lambda t: t.float() if t.is_floating_point() else t, batch)
 
     def _choose(self, probe: Tensor) -> Plan:
-        expected = self._batch_gradient(probe, seed=0)
+        try:
+            expected = self._batch_gradient(probe, seed=0)
+        except LeakageError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or "no message").splitlines()[0]
+            raise LeakageError(
+                f"model {self._loss.name}: training_step fails on a copy of the module outside the"
+                f" Trainer with {type(error).__name__}: {reason}; it may use current_epoch,"
+                " global_step, log and log_dict, but no logger, optimizer or other part of it"
+            ) from error
         self._refuse_non_finite(expected.unsqueeze(0))
         if not torch.equal(expected, self._batch_gradient(probe, seed=1)):
             layer = self._worst_layer(expected, self._batch_gradient(probe, seed=1))

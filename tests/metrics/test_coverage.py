@@ -6,30 +6,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from drawn_batches import GAMES, Floats, Game, Ints, Rng, batches
 from scipy.stats import norm
 
 from leakage.metrics.attack import asr, bits
 from leakage.metrics.information import gaussian_bits
 from leakage.metrics.intervals import Draws, Estimate
 from leakage.metrics.ranking import auroc, gain, tpr_at_fpr
-
-Rng = np.random.Generator
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Game = tuple[Floats, Ints, Draws]
-GAMES = 200
-
-
-def batches(rng: Rng, size: int, k: int, trials: int) -> Ints:
-    """k different units of 0..size-1 for each trial: rows with a repetition are redrawn."""
-    table = rng.integers(0, size, (trials, k))
-    redo = np.arange(trials)
-    while len(redo):
-        table[redo] = rng.integers(0, size, (len(redo), k))
-        ordered = np.sort(table[redo], axis=1)
-        redo = redo[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)]
-    return table
 
 
 def play(rng: Rng, size: int, k: int, trials: int, means: Floats) -> Game:

@@ -6,9 +6,9 @@ import time
 
 import numpy as np
 import pytest
+from drawn_batches import Floats, batches
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from scipy.stats import t
 
 from leakage.errors import LeakageError
@@ -22,22 +22,6 @@ from leakage.metrics.intervals import (
 )
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
-Rng = np.random.Generator
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Game = tuple[Floats, Ints, Draws]
-GAMES = 200
-
-
-def batches(rng: Rng, size: int, k: int, trials: int) -> Ints:
-    """k different units of 0..size-1 for each trial: rows with a repetition are redrawn."""
-    table = rng.integers(0, size, (trials, k))
-    redo = np.arange(trials)
-    while len(redo):
-        table[redo] = rng.integers(0, size, (len(redo), k))
-        ordered = np.sort(table[redo], axis=1)
-        redo = redo[(ordered[:, 1:] == ordered[:, :-1]).any(axis=1)]
-    return table
 
 
 def dense_variance(c: Floats, n_tu: Floats) -> float:
