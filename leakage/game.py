@@ -241,7 +241,10 @@ class Match:
                 key: answer(seen[last], shadow_values, prior, dependent=self._dependent)
                 for key, seen in self._observed.items()
             }
-            units = np.concatenate(self._drawn[last], axis=1)
+            drawn = self._drawn[last]
+            if self._game.secret.targets:  # one and the same record in every round
+                drawn = [drawn[0], *(table[:, 1:] for table in drawn[1:])]
+            units = np.concatenate(drawn, axis=1)
             rivals = [PRIOR, LABELS] + [IMPUTATION] * self._game.knows_features
             # The best on the trials themselves: so a gain is never larger than over any of them.
             draws, values = Draws(units, self.truth.pools), self.truth.values

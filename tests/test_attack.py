@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
-from leakage.defenses import Defense, Pruning, Sign
+from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.rules import Game
 from leakage.secrets import Property
@@ -170,6 +170,9 @@ def test_the_figures_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
     files = sorted(path.name for path in tmp_path.glob("*.csv"))
     assert files == ["attack.1.csv", "attack.2.csv", "attack.csv"]
     assert len({(tmp_path / name).read_text() for name in files}) == 3
+    assert {path.name for path in tmp_path.glob("*.json")} == {
+        "run.json", "run.1.json", "run.2.json",
+    }  # fmt: skip
 
 
 def test_a_run_without_a_round_leaves_no_file(tmp_path: Path) -> None:
@@ -212,6 +215,61 @@ def test_a_loss_that_depends_on_the_epoch_is_the_same_in_the_game(tmp_path: Path
     first, game_sizes, second = live[:STEPS], live[STEPS:-STEPS], live[-STEPS:]
     assert min(game_sizes) > 20 * max(first)
     assert 0.2 < min(game_sizes) / max(second) < 5
+
+
+def test_a_record_wise_defense_trains_on_the_loss_of_the_epoch(tmp_path: Path) -> None:
+    """A defense that keeps all of each record's gradient changes nothing, in any epoch."""
+
+    class Annealed(Linear):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) * (1 + self.trainer.current_epoch)
+
+    weights = []
+    for callbacks in ([], [Defend(RecordPruning(1.0))]):
+        module = Annealed()
+        fit(tmp_path, *callbacks, module=module, max_epochs=3)
+        weights.append(module.layer.weight.detach())
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_that_depends_on_the_epoch_stays_record_wise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Annealed(Linear):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            assert self.global_rank == 0
+            return super().training_step(batch, batch_idx) * (1 + self.current_epoch)
+
+    with caplog.at_level("INFO", "leakage.attack"):
+        fit(tmp_path, Attack(game(rounds=[1]), None, RECORDS), module=Annealed(), max_epochs=2)
+    assert "gradients: record-wise" in caplog.text
+
+
+def test_a_gradient_that_is_not_finite_is_neither_shared_nor_trained_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Diverges(Linear):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            return loss * torch.nan if batch_idx == 1 else loss
+
+    module = Diverges()
+    fit(tmp_path, Defend(Sign()), module=module)
+    assert all(p.isfinite().all() for p in module.parameters())
+    assert "step 1 is skipped: the gradient holds NaN or inf" in caplog.text
+
+
+def test_no_defense_may_be_named_like_any_other(tmp_path: Path) -> None:
+    fit(tmp_path, Defend(NoDefense()), Attack(game(), NoDefense(), RECORDS))
+    assert set(rows(tmp_path)["defense"]) == {"none"}
+
+
+def test_a_resumed_run_with_more_rounds_still_checks_the_splits(tmp_path: Path) -> None:
+    fit(tmp_path / "a", Attack(game(), None, RECORDS)).save_checkpoint(tmp_path / "one.ckpt")
+    x, codes = gaussian(4_000, torch.tensor([1.0, 0.5, 0.0]), seed=0)
+    longer = Attack(game(rounds=[0, 1, 2]), None, population(x, codes, seed=1))
+    found = refused(tmp_path / "b", longer, ckpt_path=tmp_path / "one.ckpt", max_epochs=2)
+    assert found.startswith("ckpt_path: the checkpoint was trained on other splits")
 
 
 def test_the_probe_holds_every_label() -> None:

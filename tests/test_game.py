@@ -333,6 +333,8 @@ def test_a_target_stays_the_target_and_counts_once() -> None:
     # What phi(z) says of one and the same record does not grow from round to round.
     alone, summed = (pick(graded, "imputation", r).figures["bits_raw"] for r in ("alone", "sum"))
     assert abs(alone.value - summed.value) < 0.01
+    # Nor is the interval that of three records in the place of one.
+    assert 0.8 < (summed.value - summed.low) / (alone.value - alone.low) < 1.25
 
 
 # A plain twin: the same game in loops, which shares no code with the product.

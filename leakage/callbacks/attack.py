@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import default_collate
 from tqdm import tqdm
 from typing_extensions import override
 
-from leakage.callbacks.defend import Defend
+from leakage.callbacks.checks import check_training
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
 from leakage.game import Graded, Match
@@ -58,24 +57,25 @@ class Attack(Callback):
         self._plan = ""
         self._suffix = ""
         self._splits = ""
+        self._first_round = 0
         self._written = False
 
     @property
     @override
     def state_key(self) -> str:
-        return self._generate_state_key(game=repr(self.game))
+        # Not of what a resumed run may change, such as the rounds.
+        game = self.game
+        return self._generate_state_key(secret=game.secret.name, k=game.k, others=game.others)
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         self._started = time.perf_counter()
-        self._refuse_what_it_would_get_wrong(trainer, pl_module)
-        if trainer.world_size > 1:
-            raise LeakageError(
-                f"trainer.devices: the attack runs in one process, got {trainer.world_size};"
-                " set trainer.devices to 1"
-            )
+        check_training(trainer, pl_module, self.defense)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        mine = [callback for callback in callbacks if isinstance(callback, Attack)].index(self)
+        self._suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
         last, epochs = max(self.game.rounds), trainer.max_epochs
         if epochs is not None and 0 <= epochs < last:
             raise LeakageError(
@@ -88,32 +88,8 @@ class Attack(Callback):
         self._match = Match(self.game, self._population, self.defense, layout)
         self._written = False
         self._rows.clear()
+        self._seconds.clear()
         self._best.clear()
-
-    def _refuse_what_it_would_get_wrong(self, trainer: Trainer, module: LightningModule) -> None:
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        mine = [callback for callback in callbacks if isinstance(callback, Attack)].index(self)
-        self._suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
-        defended = [c.defense for c in callbacks if isinstance(c, Defend)]
-        expected = [] if isinstance(self.defense, NoDefense) else [self.defense]
-        if defended != expected:
-            found = " and ".join(d.label for d in defended) or "none"
-            raise LeakageError(
-                f"trainer.callbacks: the attack is on the defense {self.defense.label}, but"
-                f" training goes through {found}; give Defend and Attack one and the same defense"
-            )
-        if not module.automatic_optimization:
-            raise LeakageError(
-                f"model {type(module).__name__}: under manual optimization training_step is no"
-                " loss; set automatic_optimization to True"
-            )
-        for owner in (module, getattr(trainer, "datamodule", None)):
-            for hook in ("on_before_batch_transfer", "on_after_batch_transfer"):
-                if owner is not None and is_overridden(hook, owner):
-                    raise LeakageError(
-                        f"{type(owner).__name__}.{hook}: it changes batches where the attack does"
-                        " not see it; do its work in the data set or in training_step"
-                    )
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -131,6 +107,7 @@ class Attack(Callback):
                 settings = {"defense": self.defense.label} | self.game.settings
                 data = f"{self._population.name}, {self._kind()}"
                 introduce(logger.experiment, self.game.secret.name, {"data": data} | settings)
+        self._first_round = trainer.current_epoch + (trainer.global_step > 0)
         if trainer.global_step == 0:
             self._play(trainer, pl_module, 0)
         else:
@@ -150,7 +127,8 @@ class Attack(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        missed = sorted(set(self.game.rounds) - {row.round for row in self._rows})
+        due = {round_ for round_ in self.game.rounds if round_ >= self._first_round}
+        missed = sorted(due - {row.round for row in self._rows})
         if missed:
             _log.warning("rounds %s were not reached and have no figures", missed)
         self._write(trainer)
@@ -246,7 +224,8 @@ class Attack(Callback):
         folder = _folder(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         if not self._written:
-            keep_earlier(folder / f"attack{self._suffix}.csv")
+            for name in (f"attack{self._suffix}.csv", f"run{self._suffix}.json"):
+                keep_earlier(folder / name)
             self._written = True
         write_rows(folder / f"attack{self._suffix}.csv", self._rows)
         total = time.perf_counter() - self._started

@@ -69,8 +69,9 @@ class Defend(Callback):
             return  # a step that training_step skips shares nothing
         layout = Layout.of(pl_module)
         if not read_shared_gradient(pl_module).isfinite().all():
-            _log.warning("step %d: the gradient holds NaN or inf", trainer.global_step)
-            return  # nothing to defend; a scaler of mixed precision skips such a step
+            _log.warning("step %d is skipped: the gradient holds NaN or inf", trainer.global_step)
+            pl_module.zero_grad(set_to_none=True)  # no part of it is shared undefended
+            return
         if self.defense.record_wise:
             means = self._record_wise_mean(pl_module, layout)
         else:
@@ -91,7 +92,8 @@ class Defend(Callback):
     def _record_wise_mean(self, module: LightningModule, layout: Layout) -> Tensor:
         records = _Records(self._batch, self._records)
         every = torch.arange(len(records))
-        engine = GradientEngine(module, records, probe=every)  # a few may agree in label
+        epoch = module.current_epoch
+        engine = GradientEngine(module, records, every, epoch=epoch)  # a few may agree in label
         per_record = lambda g: self.defense.per_record(g, layout)  # noqa: E731
         return engine.means(every.unsqueeze(0), self._generator, per_record).to(module.device)
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset, default_collate
 
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
-from leakage.gradients.loss import Loss
+from leakage.gradients.loss import Loss, share_progress
 
 PerRecord = Callable[[Tensor], Tensor]
 """Maps record gradients (m, p) to (m, p), each row by itself."""
@@ -152,13 +152,17 @@ class GradientEngine:
                 )
             parameters = list(self._trainable.values())
             gradients = torch.autograd.grad(loss, parameters, materialize_grads=True)
-        self._loss.load_state_dict(buffers, strict=False)  # no batch sees what another one left
+        with torch.no_grad():  # no batch sees what another one left
+            for name, buffer in self._loss.named_buffers():
+                buffer.copy_(buffers[name])
         return torch.cat([g.flatten() for g in gradients]).float()
 
     def _scratch(self) -> Loss:
         """A loss of the same weights: vmap leaves tensors of its own in the metrics of a module."""
         kept = {id(t): t for t in (*self._loss.parameters(), *self._loss.buffers())}
-        return copy.deepcopy(self._loss, kept)
+        scratch = copy.deepcopy(self._loss, kept)
+        share_progress(self._loss, scratch)
+        return scratch
 
     def _batch(self, indices: Tensor) -> Any:
         """The records as the loader collates them, in the float32 of the loss."""

@@ -40,17 +40,11 @@ class Loss(nn.Module):
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
         trainer = getattr(module, "_trainer", None)
-        if trainer is not None:  # a loss may depend on how far training is
-            progress = SimpleNamespace(
-                current_epoch=epoch,
-                global_step=trainer.global_step,
-                max_epochs=trainer.max_epochs,
-                max_steps=trainer.max_steps,
-                training=True,
-                logger=None,
-                loggers=[],
-            )
-            object.__setattr__(self.module, "_trainer", progress)
+        if trainer is not None:
+            progress = _Progress(trainer, epoch)
+            for part in self.module.modules():
+                if hasattr(part, "_trainer"):
+                    object.__setattr__(part, "_trainer", progress)
         step = cast(Trainable, self.module).training_step
         kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
         positional = kinds.count(_Kind.POSITIONAL_ONLY) + kinds.count(_Kind.POSITIONAL_OR_KEYWORD)
@@ -68,6 +62,31 @@ class Loss(nn.Module):
                 f" key loss, found {found}"
             )
         return loss.reshape(())
+
+
+class _Progress(SimpleNamespace):
+    """How far training is, for a loss that depends on it; no other part of the Trainer."""
+
+    def __init__(self, trainer: Any, epoch: int) -> None:
+        kept = ("global_step", "max_epochs", "max_steps", "num_training_batches")
+        super().__init__(**{name: getattr(trainer, name) for name in kept})
+        self.current_epoch = epoch
+        self.training, self.sanity_checking, self.validating, self.testing = (
+            True,
+            False,
+            False,
+            False,
+        )
+        self.global_rank, self.local_rank, self.world_size = 0, 0, 1
+        self.is_global_zero = True
+        self.logger, self.loggers = None, list[Any]()
+
+
+def share_progress(source: nn.Module, copied: nn.Module) -> None:
+    """Gives a copy what its source knows of training, which copying a module drops."""
+    for part, twin in zip(source.modules(), copied.modules(), strict=True):
+        if getattr(part, "_trainer", None) is not None:
+            object.__setattr__(twin, "_trainer", part._trainer)
 
 
 def _log_nowhere(*_: Any, **__: Any) -> None:

@@ -51,10 +51,10 @@ class Row:
 
 
 def keep_earlier(path: Path) -> None:
-    """Renames the file of an earlier run in the same folder, as attack.1.csv and so on."""
+    """Renames a file of an earlier run in the same folder, as attack.1.csv and so on."""
     if path.exists():
         number = 1
-        while (kept := path.with_suffix(f".{number}.csv")).exists():
+        while (kept := path.with_suffix(f".{number}{path.suffix}")).exists():
             number += 1
         path.replace(kept)
 
