@@ -119,11 +119,6 @@ class Match:
         self.reuse: dict[str, str] = {}
 
     @property
-    def defense(self) -> Defense:
-        """M."""
-        return self._defense
-
-    @property
     def steps(self) -> int:
         """How often `play` reports progress."""
         return 1 + len(self._knowledge()) * len(self._game.adversaries)
@@ -138,18 +133,18 @@ class Match:
             )
         progress("releases")
         batches = {split: self._deal(split, round_) for split in (FIT, CALIBRATE, CHALLENGE)}  # 2.
-        released = self._release(engine, batches[CHALLENGE], CHALLENGE, round_, self._defense)  # 3.
         evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
         imputation = self._guess_without_gradients(evidence)
-        phi = {split: known.phi for split, known in evidence.items()}
-        if game.knows_features:
-            released = np.concatenate([released, phi[CHALLENGE]], axis=1)
-        for knowledge, defense in self._knowledge():  # 4.
-            shadow = self._release(engine, batches[FIT], FIT, round_, defense)
-            calibrate = self._release(engine, batches[CALIBRATE], CALIBRATE, round_, defense)
+
+        def seen_by(split: str, defense: Defense) -> NDArray[np.float32]:
+            releases = self._release(engine, batches[split], split, round_, defense)
             if game.knows_features:
-                shadow = np.concatenate([shadow, phi[FIT]], axis=1)
-                calibrate = np.concatenate([calibrate, phi[CALIBRATE]], axis=1)
+                return np.concatenate([releases, evidence[split].phi], axis=1)
+            return releases
+
+        released = seen_by(CHALLENGE, self._defense)  # 3.
+        for knowledge, defense in self._knowledge():  # 4.
+            shadow, calibrate = seen_by(FIT, defense), seen_by(CALIBRATE, defense)
             for adversary in game.adversaries:
                 progress(f"{adversary.name}, {knowledge[-1]}")
                 seed = derived_seed(game.seed, "adversary", adversary.name, round_)
