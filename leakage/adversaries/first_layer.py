@@ -19,9 +19,8 @@ class FirstLayer(Adversary):
 
     Where all k records share the value of feature j, the equation is exact for any k and any
     loss, and it survives the sign (with `zero: keep`) and pruning (equal entries have equal
-    ranks). The score of a value
-    is minus the squared distance of its column from `grad b`, relative to `grad b`. Nothing is
-    learned from the shadow releases.
+    ranks). The score of a value is minus the squared distance of its column from `grad b`,
+    relative to `grad b`. Nothing is learned from the shadow releases.
     """
 
     @override

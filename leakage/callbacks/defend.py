@@ -16,6 +16,7 @@ from typing_extensions import override
 from leakage.defenses import Defense
 from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
+from leakage.game import release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
@@ -67,20 +68,17 @@ class Defend(Callback):
         self._stepped = True  # the next batch begins another step
         if all(parameter.grad is None for parameter in pl_module.parameters()):
             return  # a step that training_step skips shares nothing
-        layout = Layout.of(pl_module)
-        if not read_shared_gradient(pl_module).isfinite().all():
+        shared = read_shared_gradient(pl_module)
+        if not shared.isfinite().all():
             _log.warning("step %d is skipped: the gradient holds NaN or inf", trainer.global_step)
             pl_module.zero_grad(set_to_none=True)  # no part of it is shared undefended
             return
         if self.defense.record_wise:
-            means = self._record_wise_mean(pl_module, layout)
+            released = self._release_of_records(pl_module)
         else:
-            means = read_shared_gradient(pl_module).unsqueeze(0)  # (1, p)
-        device = means.device
-        released = checked_release(
-            self.defense, means.cpu(), self._records, layout, self._generator
-        )
-        write_shared_gradient(pl_module, released[0].to(device))
+            means, layout = shared.cpu().unsqueeze(0), Layout.of(pl_module)
+            released = checked_release(self.defense, means, self._records, layout, self._generator)
+        write_shared_gradient(pl_module, released[0].to(shared.device))
 
     def _refuse_accumulation(self, trainer: Trainer) -> None:
         if self.defense.record_wise and trainer.accumulate_grad_batches > 1:
@@ -89,13 +87,13 @@ class Defend(Callback):
                 f" record of one batch, so 1 is allowed, got {trainer.accumulate_grad_batches}"
             )
 
-    def _record_wise_mean(self, module: LightningModule, layout: Layout) -> Tensor:
+    def _release_of_records(self, module: LightningModule) -> Tensor:
+        """What the challenger would release of the batch, (1, p)."""
         records = _Records(self._batch, self._records)
         every = torch.arange(len(records))
         epoch = module.current_epoch
         engine = GradientEngine(module, records, every, epoch=epoch)  # a few may agree in label
-        per_record = lambda g: self.defense.per_record(g, layout)  # noqa: E731
-        return engine.means(every.unsqueeze(0), self._generator, per_record).to(module.device)
+        return release(engine, every.unsqueeze(0), self.defense, self._generator)
 
     @override
     def state_dict(self) -> dict[str, Any]:

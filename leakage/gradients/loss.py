@@ -41,7 +41,7 @@ class Loss(nn.Module):
             object.__setattr__(self.module, log, _log_nowhere)
         trainer = getattr(module, "_trainer", None)
         if trainer is not None:
-            progress = _Progress(trainer, epoch)
+            progress = _progress(trainer, epoch)
             for part in self.module.modules():
                 if hasattr(part, "_trainer"):
                     object.__setattr__(part, "_trainer", progress)
@@ -64,22 +64,25 @@ class Loss(nn.Module):
         return loss.reshape(())
 
 
-class _Progress(SimpleNamespace):
+def _progress(trainer: Any, epoch: int) -> SimpleNamespace:
     """How far training is, for a loss that depends on it; no other part of the Trainer."""
-
-    def __init__(self, trainer: Any, epoch: int) -> None:
-        kept = ("global_step", "max_epochs", "max_steps", "num_training_batches")
-        super().__init__(**{name: getattr(trainer, name) for name in kept})
-        self.current_epoch = epoch
-        self.training, self.sanity_checking, self.validating, self.testing = (
-            True,
-            False,
-            False,
-            False,
-        )
-        self.global_rank, self.local_rank, self.world_size = 0, 0, 1
-        self.is_global_zero = True
-        self.logger, self.loggers = None, list[Any]()
+    return SimpleNamespace(
+        current_epoch=epoch,
+        global_step=trainer.global_step,
+        max_epochs=trainer.max_epochs,
+        max_steps=trainer.max_steps,
+        num_training_batches=trainer.num_training_batches,
+        training=True,
+        sanity_checking=False,
+        validating=False,
+        testing=False,
+        global_rank=0,
+        local_rank=0,
+        world_size=1,
+        is_global_zero=True,
+        logger=None,
+        loggers=[],
+    )
 
 
 def share_progress(source: nn.Module, copied: nn.Module) -> None:
