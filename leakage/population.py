@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -16,6 +16,8 @@ from leakage.errors import LeakageError, nearest
 
 SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "challenge")
 """Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
+GAME_SPLITS = ("shadow_fit", "shadow_calibrate", "challenge")
+"""Those that the game plays on, which every population has."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Population:
         traits: by name, everything that a secret may be about.
         units: who or what a record belongs to, int64 (N,): the user where there are users,
             else the record itself. No unit is in two splits.
-        splits: by name in `SPLITS`, the indices of the records, int64.
+        splits: by name in `SPLITS`, the indices of the records, int64; those of `GAME_SPLITS`
+            hold records, the others may be empty or left out.
         standin: whether the records are made up by a generative model.
+        trained_on: whether the records of the game are also those that the model trains on.
+        unusable: by name, what is known of the records and still cannot be a secret, each with
+            the reason, which goes on after the name.
 
     Raises:
-        LeakageError: a split is missing or empty, or two splits share a unit.
+        LeakageError: a split of the game is missing or empty, or two splits share a unit.
     """
 
     name: str
@@ -70,16 +76,19 @@ class Population:
     units: Tensor
     splits: Mapping[str, Tensor]
     standin: bool
+    trained_on: bool = False
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for split in SPLITS:
-            if split not in self.splits or len(self.splits[split]) == 0:
+        held = [split for split in SPLITS if len(self.splits.get(split, ()))]
+        for split in GAME_SPLITS:
+            if split not in held:
                 raise LeakageError(
                     f"data set {self.name}: the split {split} holds no record; each of"
-                    f" {', '.join(SPLITS)} needs at least one"
+                    f" {', '.join(GAME_SPLITS)} needs at least one"
                 )
-        units = {split: self.units[self.splits[split]] for split in SPLITS}
-        for one, other in combinations(SPLITS, 2):
+        units = {split: self.units[self.splits[split]] for split in held}
+        for one, other in combinations(held, 2):
             shared = units[one][torch.isin(units[one], units[other])]
             if len(shared):
                 raise LeakageError(
@@ -93,7 +102,8 @@ class Population:
         """Short text that changes with any record's split: what a checkpoint was trained on."""
         digest = hashlib.sha256()
         for split in SPLITS:
-            digest.update(self.splits[split].sort().values.numpy().tobytes() + b"|")
+            records = self.splits.get(split, torch.empty(0))  # absent is as good as empty
+            digest.update(records.sort().values.numpy().tobytes() + b"|")
         return digest.hexdigest()[:16]
 
     def check_fingerprint(self, found: str) -> None:
@@ -107,12 +117,48 @@ class Population:
 
     def trait(self, name: str, key: str) -> Trait:
         """The trait of this name; `key` is the config key that an error names."""
+        if name in self.unusable:
+            raise LeakageError(f"{key}: {name!r} {self.unusable[name]}")
         if name not in self.traits:
             raise LeakageError(
                 f"{key}: the data set {self.name} knows no attribute {name!r};"
                 f" {nearest(name, self.traits)}"
             )
         return self.traits[name]
+
+
+def columns_that_tell(x: Tensor, codes: Tensor, c: int) -> Tensor:
+    """The columns of x each of which tells a trait, or one value of it, wherever it is known.
+
+    Such a column holds one number where a record has some value and another where it has not, or
+    a number of its own for each value.
+
+    Args:
+        x: the features of each record, (N, d).
+        codes: the value of each record, int64 (N,), -1 where it is unknown.
+        c: how many values there are.
+
+    Returns:
+        Positions in 0..d-1, ascending, int64.
+    """
+    known = codes >= 0
+    if c < 2 or not known.any():
+        return torch.empty(0, dtype=torch.int64)
+    codes = codes[known]
+    holds = torch.nn.functional.one_hot(codes, c).double()
+    one_of_each = holds.argmax(0)
+    holds = holds - holds.mean(0)
+    tells = [torch.empty(0, dtype=torch.bool)]
+    for start in range(0, x.shape[1], 256):  # bounds the memory beside x
+        part = x[known, start : start + 256].double()
+        levels = part[one_of_each]  # (c, columns)
+        apart = (levels.sort(0).values.diff(dim=0) > 0).all(0)
+        each = apart & (part == levels[codes]).all(0)
+        part = part - part.mean(0)
+        scale = part.norm(dim=0).unsqueeze(1) * holds.norm(dim=0)  # (columns, c)
+        one = ((part.T @ holds).abs() > scale * (1 - 1e-9)) & (scale > 0)
+        tells.append(each | one.any(1))
+    return torch.cat(tells).nonzero().flatten()
 
 
 def split_by_unit(

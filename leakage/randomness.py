@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -28,3 +31,30 @@ def torch_generator(seed: int, *names: str | int) -> torch.Generator:
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """A numpy stream of its own for these names."""
     return np.random.default_rng(derived_seed(seed, *names))
+
+
+@contextmanager
+def isolated(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """The global randomness of torch, numpy and random, seeded within and untouched outside.
+
+    A loss or a data set of anyone's own may draw from any of them; to observe is not to train.
+
+    Args:
+        seed: in [0, 2^63).
+        device: whose torch randomness is seeded beside the CPU's, if it is an accelerator.
+    """
+    # Not torch.manual_seed, which would seed every accelerator.
+    devices = [device] if device is not None and device.type == "cuda" else []
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002 - it belongs to others
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.default_generator.manual_seed(seed)
+            for accelerator in devices:
+                with torch.cuda.device(accelerator):
+                    torch.cuda.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002

@@ -16,6 +16,7 @@ ORDER = (
     "errors",
     "randomness",
     "population",
+    "table",
     "secrets",
     "gradients",
     "defenses",

@@ -232,7 +232,7 @@ def test_a_record_wise_defense_trains_on_the_loss_of_the_epoch(tmp_path: Path) -
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
 
-def test_a_loss_that_depends_on_the_epoch_stays_record_wise(
+def test_a_loss_that_depends_on_the_epoch_keeps_its_factors(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Annealed(Linear):
@@ -242,7 +242,7 @@ def test_a_loss_that_depends_on_the_epoch_stays_record_wise(
 
     with caplog.at_level("INFO", "leakage.attack"):
         fit(tmp_path, Attack(game(rounds=[1]), None, RECORDS), module=Annealed(), max_epochs=2)
-    assert "gradients: record-wise" in caplog.text
+    assert "gradients: factored" in caplog.text
 
 
 def test_a_gradient_that_is_not_finite_is_neither_shared_nor_trained_on(

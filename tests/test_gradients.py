@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
@@ -18,7 +20,8 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 from torchmetrics.classification import MulticlassAccuracy
 
 from leakage.errors import LeakageError
-from leakage.gradients.engine import GradientEngine
+from leakage.gradients.clip import Clip
+from leakage.gradients.engine import PATHS, GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 
@@ -163,18 +166,27 @@ RECORD_WISE: dict[str, Callable[[], nn.Module]] = {
     "a loss of shape (1,)": lambda: Net(mlp(), lambda o, y: F.cross_entropy(o, y).reshape(1)),
 }
 
+# What vmap refuses and the factors of a whole piece of records do not mind.
+FACTORED_ONLY: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "a metric": (Measured, "vmap refuses in accuracy (MulticlassAccuracy): "),
+    "a branch on data": (
+        lambda: Net(mlp(), lambda o, y: F.cross_entropy(o if o.sum() > -99 else -o, y)),
+        "vmap refuses in training_step: ",
+    ),
+}
+NOT_FACTORED = {
+    "tied weights": "not factored: network.second (Linear) shares a parameter with another layer",
+    "an unused parameter": "not factored: Unused has parameters and layers of its own",
+}
+
 WEIGHTED = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 3.0, 9.0]))
 BATCH_WISE: dict[str, Callable[[], Net]] = {
-    "a metric": Measured,
     "batch norm": lambda: Net(around(nn.BatchNorm1d(4))),
     "batch norm without running statistics": lambda: Net(
         around(nn.BatchNorm1d(4, track_running_stats=False))
     ),
     "class weights": lambda: Net(mlp(), WEIGHTED),
     "a sum over the batch": lambda: Net(mlp(), nn.CrossEntropyLoss(reduction="sum")),
-    "a branch on data": lambda: Net(
-        mlp(), lambda o, y: F.cross_entropy(o if o.sum() > -99 else -o, y)
-    ),
 }
 
 
@@ -188,8 +200,23 @@ def records_of(module: nn.Module) -> Dataset[Any]:
     return DictRecords() if isinstance(module, DictNet) else records()
 
 
-def engine_of(module: nn.Module, memory: int = 2**29) -> GradientEngine:
-    return GradientEngine(module, records_of(module), PROBE, memory=memory)
+def engine_of(module: nn.Module, memory: int = 2**29, path: str | None = None) -> GradientEngine:
+    return GradientEngine(module, records_of(module), PROBE, memory=memory, path=path)
+
+
+def engine_with_chunk(module: nn.Module, chunk: int, path: str) -> GradientEngine:
+    """An engine whose memory allows just so many records at once."""
+    memory = bisect_left(range(10**7), chunk, key=lambda m: _chunk_within(module, m, path))
+    engine = engine_of(module, memory, path)
+    assert engine.plan.chunk == chunk
+    return engine
+
+
+def _chunk_within(module: nn.Module, memory: int, path: str) -> int:
+    try:
+        return engine_of(module, memory, path).plan.chunk
+    except LeakageError:
+        return 0
 
 
 def plain(module: nn.Module, indices: Tensor) -> Tensor:
@@ -227,15 +254,37 @@ def state(module: nn.Module) -> list[Tensor]:
     return [tensor.detach().clone() for tensor in [*tensors, *module.buffers()]]
 
 
+@pytest.mark.parametrize("path", [None, *PATHS])
 @pytest.mark.parametrize("name", RECORD_WISE)
-def test_record_wise_gradients_are_those_of_plain_autograd(name: str) -> None:
+def test_gradients_are_those_of_plain_autograd(name: str, path: str | None) -> None:
     module = build(RECORD_WISE[name])
-    engine = engine_of(module)
-    assert engine.plan.path == "record-wise", engine.plan.reason
-    assert engine.plan.reason == "equal to plain autograd on 4 records"
+    if path == "factored" and name in NOT_FACTORED:
+        with pytest.raises(LeakageError, match=re.escape(NOT_FACTORED[name])):
+            engine_of(module, path=path)
+        return
+    engine = engine_of(module, path=path)
+    if path is None:
+        expected = "record-wise" if name in NOT_FACTORED else "factored"
+        reason = f"{NOT_FACTORED[name]}; " if name in NOT_FACTORED else ""
+        assert engine.plan.path == expected, engine.plan.reason
+        assert engine.plan.reason == f"{reason}equal to plain autograd on 4 records"
+    else:
+        assert engine.plan.path == path
     for k in (1, 3, 8):
         indices = torch.stack([torch.randperm(N, generator=generator(i))[:k] for i in range(5)])
         assert_equal(engine.means(indices, generator()), plain(module, indices))
+
+
+@pytest.mark.parametrize("name", FACTORED_ONLY)
+def test_what_vmap_refuses_may_still_have_factors(name: str) -> None:
+    make, refusal = FACTORED_ONLY[name]
+    module = build(make)
+    indices = torch.stack([torch.randperm(N, generator=generator(i))[:4] for i in range(5)])
+    engine = engine_of(module)
+    assert engine.plan.path == "factored"
+    assert_equal(engine.means(indices, generator()), plain(module, indices))
+    with pytest.raises(LeakageError, match=re.escape(f"no record-wise path, {refusal}")):
+        engine_of(module, path="record-wise")
 
 
 @pytest.mark.parametrize("name", BATCH_WISE)
@@ -250,7 +299,11 @@ def test_batch_wise_gradients_are_those_of_plain_autograd(name: str) -> None:
 
 MLP = build(RECORD_WISE["mlp"])
 P = Layout.of(MLP).p
-BY_CHUNK = {chunk: engine_of(MLP, memory=4 * P * chunk) for chunk in (1, 3, 4096)}
+BY_CHUNK = {
+    (path, chunk): engine_with_chunk(MLP, chunk, path)
+    for path in ("factored", "record-wise")
+    for chunk in (1, 3, 1024)
+}
 
 
 @given(
@@ -268,8 +321,8 @@ def test_any_table_gives_plain_autograd_however_small_the_memory(table: list[lis
         assert_equal(engine.means(indices, generator()), expected)
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 4096])
-def test_a_per_record_map_sees_each_record_alone_before_the_mean(chunk: int) -> None:
+@pytest.mark.parametrize("way", BY_CHUNK, ids=str)
+def test_a_per_record_map_sees_each_record_alone_before_the_mean(way: tuple[str, int]) -> None:
     indices = torch.tensor([[0, 5, 7], [5, 5, 2]])
     each = plain(MLP, torch.arange(N).unsqueeze(1))  # (N, p)
     clipped = each / each.norm(dim=1, keepdim=True).clamp(min=0.1)
@@ -277,7 +330,7 @@ def test_a_per_record_map_sees_each_record_alone_before_the_mean(chunk: int) -> 
     def clip(gradients: Tensor) -> Tensor:
         return gradients / gradients.norm(dim=1, keepdim=True).clamp(min=0.1)
 
-    found = BY_CHUNK[chunk].means(indices, generator(), clip)
+    found = BY_CHUNK[way].means(indices, generator(), clip)
     assert_equal(found, clipped[indices].mean(1))
 
 
@@ -304,10 +357,8 @@ def test_an_unused_parameter_has_gradient_zero_where_records_mix() -> None:
     [
         ("batch norm", "vmap refuses in network.1 (BatchNorm1d): "),
         ("batch norm without running statistics", "vmap refuses in network.1 (BatchNorm1d): "),
-        ("a metric", "vmap refuses in accuracy (MulticlassAccuracy): "),
         ("class weights", "records mix: network."),
         ("a sum over the batch", "records mix: network."),
-        ("a branch on data", "vmap refuses in training_step: "),
     ],
 )
 def test_the_plan_says_why_records_have_no_gradient_of_their_own(name: str, reason: str) -> None:
@@ -429,11 +480,52 @@ def test_a_bf16_module_gives_the_float32_gradient_at_its_weights(make: Callable[
     assert all(parameter.dtype == torch.bfloat16 for parameter in module.parameters())
 
 
-def test_a_gradient_that_is_not_finite_is_counted_with_its_layer() -> None:
+@pytest.mark.parametrize("path", ["factored", "record-wise"])
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_a_record_that_is_not_finite_counts_as_zero_and_is_named(path: str, value: float) -> None:
+    x, y = records().tensors
+    module, indices = build(RECORD_WISE["mlp"]), torch.tensor([[0, 7], [1, 2], [7, 7], [3, 4]])
+    expected = plain(module, indices)
+    expected[0] = plain(module, torch.tensor([[0]]))[0] / 2
+    expected[2] = 0
+    x = x.clone()
+    x[7, 2] = value
+    engine = GradientEngine(module, TensorDataset(x, y), PROBE, path=path)
+    assert engine.broken == []
+    assert_equal(engine.means(indices, generator()), expected)
+    assert engine.broken == [7]
+    clipped = engine.means(indices, generator(), Clip(1e9))
+    assert_equal(clipped, expected)
+
+
+def test_a_probe_with_a_broken_record_is_made_without_it() -> None:
+    x, y = records().tensors
+    x = x.clone()
+    x[1] = torch.inf
+    engine = GradientEngine(build(RECORD_WISE["mlp"]), TensorDataset(x, y), PROBE)
+    assert engine.plan.path == "factored"
+    assert engine.plan.reason == "equal to plain autograd on 3 records"
+
+
+def test_where_most_records_are_broken_there_is_no_figure() -> None:
+    x, y = records().tensors
+    x = x.clone()
+    x[5:] = torch.nan
+    engine = GradientEngine(build(RECORD_WISE["mlp"]), TensorDataset(x, y), PROBE)
+    with pytest.raises(LeakageError) as error:
+        engine.means(torch.arange(N).reshape(4, 3), generator())
+    assert str(error.value) == (
+        "model Net: 7 of 12 records have a gradient with NaN or inf; training has diverged or the"
+        " records are not finite"
+    )
+
+
+def test_a_batch_that_is_not_finite_is_counted_with_its_layer() -> None:
     x, y = records().tensors
     x = x.clone()
     x[7] = torch.nan
-    engine = GradientEngine(build(RECORD_WISE["mlp"]), TensorDataset(x, y), PROBE)
+    module = build(BATCH_WISE["class weights"])
+    engine = GradientEngine(module, TensorDataset(x, y), PROBE)
     with pytest.raises(LeakageError) as error:
         engine.means(torch.tensor([[0, 7], [1, 2], [7, 7]]), generator())
     assert str(error.value) == (
@@ -648,7 +740,7 @@ def test_a_training_step_that_needs_the_trainer_is_told_what_it_may_use() -> Non
     with pytest.raises(LeakageError) as error:
         GradientEngine(Logs(), data, torch.arange(4))
     assert str(error.value) == (
-        "model Logs: training_step fails on a copy of the module outside the Trainer with"
+        "model Logs: training_step fails on a batch of 4 outside the Trainer with"
         " AttributeError: 'NoneType' object has no attribute 'log_metrics'; it may use"
         " current_epoch, global_step, log and log_dict, but no logger, optimizer or other part of"
         " it"

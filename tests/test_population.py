@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
 from leakage.errors import LeakageError
-from leakage.population import SPLITS, Population, Trait, split_by_unit
+from leakage.population import (
+    GAME_SPLITS,
+    SPLITS,
+    Population,
+    Trait,
+    columns_that_tell,
+    split_by_unit,
+)
 
 
 @pytest.fixture
@@ -77,17 +84,63 @@ def test_a_unit_in_two_splits_is_refused(population: Population) -> None:
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_split_without_records_is_refused(population: Population, empty: bool) -> None:
+@pytest.mark.parametrize("split", GAME_SPLITS)
+def test_a_split_of_the_game_without_records_is_refused(
+    population: Population, split: str, empty: bool
+) -> None:
     splits = dict(population.splits)
-    del splits["shadow_fit"]
+    del splits[split]
     if empty:
-        splits["shadow_fit"] = torch.tensor([], dtype=torch.int64)
+        splits[split] = torch.tensor([], dtype=torch.int64)
     with pytest.raises(LeakageError) as error:
         replace(population, splits=splits)
     assert str(error.value) == (
-        "data set Tiny: the split shadow_fit holds no record; each of train, validation, test,"
-        " shadow_fit, shadow_calibrate, challenge needs at least one"
+        f"data set Tiny: the split {split} holds no record; each of shadow_fit, shadow_calibrate,"
+        " challenge needs at least one"
     )
+
+
+def test_the_other_splits_may_be_absent_or_empty_which_is_one_to_the_fingerprint(
+    population: Population,
+) -> None:
+    others = set(SPLITS) - set(GAME_SPLITS)
+    assert others == {"train", "validation", "test"}
+    absent = replace(population, splits={s: population.splits[s] for s in GAME_SPLITS})
+    none = dict.fromkeys(others, torch.tensor([], dtype=torch.int64))
+    empty = replace(population, splits={**population.splits, **none})
+    assert absent.fingerprint == empty.fingerprint != population.fingerprint
+    for split in GAME_SPLITS:  # a record less
+        shorter = {**absent.splits, split: absent.splits[split][:1]}
+        assert replace(absent, splits=shorter).fingerprint != absent.fingerprint
+    # A record of one split in the place of another's.
+    moved = {**absent.splits, "challenge": absent.splits["shadow_fit"]}
+    moved["shadow_fit"] = absent.splits["challenge"]
+    assert replace(absent, splits=moved).fingerprint != absent.fingerprint
+
+
+def test_the_fingerprint_of_six_splits_is_that_of_earlier_checkpoints(
+    population: Population,
+) -> None:
+    assert population.fingerprint == "5b6d4e7de3dce103"
+
+
+def test_a_unit_in_two_splits_is_refused_beside_absent_ones(population: Population) -> None:
+    splits = {split: population.splits[split] for split in GAME_SPLITS}
+    units = population.units.clone()
+    units[splits["challenge"][0]] = units[splits["shadow_calibrate"][1]]
+    with pytest.raises(LeakageError) as error:
+        replace(population, splits=splits, units=units)
+    assert str(error.value) == (
+        "data set Tiny: the splits shadow_calibrate and challenge share 1 units, the first is unit"
+        " 9; splits must be disjoint by unit"
+    )
+
+
+def test_a_population_is_apart_from_training_unless_it_says_otherwise(
+    population: Population,
+) -> None:
+    assert not population.trained_on
+    assert replace(population, trained_on=True).trained_on
 
 
 def test_an_unknown_trait_is_refused_by_its_key_with_the_nearest_name(
@@ -101,3 +154,43 @@ def test_an_unknown_trait_is_refused_by_its_key_with_the_nearest_name(
         "attack.secret.attribute: the data set Tiny knows no attribute 'sexx';"
         " did you mean 'sex'? Known: race, sex"
     )
+
+
+def test_what_cannot_be_a_secret_is_refused_with_its_reason(population: Population) -> None:
+    known = replace(population, unusable={"age": "has 73 distinct values"})
+    with pytest.raises(LeakageError) as error:
+        known.trait("age", "attack.secret.attribute")
+    assert str(error.value) == "attack.secret.attribute: 'age' has 73 distinct values"
+
+
+CODES = torch.tensor([0, 1, 2, 0, 1, 2, -1])
+
+
+@pytest.mark.parametrize(
+    ("column", "tells"),
+    [
+        ([0, 1, 2, 0, 1, 2, 9], True),  # a number of its own for each value
+        ([7, -1, 3, 7, -1, 3, 7], True),
+        ([0.1, 0.7, 0.1, 0.1, 0.7, 0.1, 5], True),  # an image of one value's indicator
+        ([1, 0, 0, 1, 0, 0, 1], True),
+        ([0, 1, 2, 0, 1, 3, 9], False),
+        ([1, 0, 0, 1, 0, 1, 0], False),
+        ([4, 4, 4, 4, 4, 4, 1], False),
+        ([1, 2, 3, 4, 5, 6, 7], False),
+        ([0, 1, float("nan"), 0, 1, float("nan"), 0], False),
+    ],
+)
+def test_a_column_tells_a_trait_by_value_or_by_one_value(column: list[float], tells: bool) -> None:
+    noise = torch.randn(7, 300, generator=torch.Generator().manual_seed(0))
+    for at in (0, 255, 256, 299):
+        x = noise.clone()
+        x[:, at] = torch.tensor(column)
+        assert columns_that_tell(x, CODES, 3).tolist() == [at] * tells
+
+
+def test_no_column_tells_what_has_one_value_is_unknown_or_meets_no_features() -> None:
+    x = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    assert columns_that_tell(x, torch.tensor([0, 0]), 1).tolist() == []
+    assert columns_that_tell(x, torch.tensor([-1, -1]), 2).tolist() == []
+    assert columns_that_tell(x[:, :0], torch.tensor([0, 1]), 2).tolist() == []
+    assert columns_that_tell(x, torch.tensor([1, 0]), 2).tolist() == [1]

@@ -34,9 +34,9 @@ class Layout:
                 f"model {type(module).__name__}: no parameter requires a gradient, so no gradient"
                 " is ever shared; unfreeze at least one layer"
             )
-        return cls(
-            tuple(name for name, _ in trainable), tuple(tuple(p.shape) for _, p in trainable)
-        )
+        # A compiled part has the names that it had before.
+        names = tuple(name.replace("_orig_mod.", "") for name, _ in trainable)
+        return cls(names, tuple(tuple(p.shape) for _, p in trainable))
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from leakage.errors import LeakageError
 
 _Kind = inspect.Parameter
+
+LossFunction = Callable[[Any, Any], Any]
+"""Another L than `training_step`: takes the module and a batch, gives the scalar loss."""
 
 
 class Trainable(Protocol):
@@ -25,18 +32,27 @@ class Loss(nn.Module):
     """Calls the training_step of a copy of a module, which logs nowhere and trains nothing.
 
     The copy keeps each layer's mode (training or evaluation), so that gradients are the ones
-    that training shares; it stands on the CPU in float32.
+    that training shares; it computes in float32, and compiled parts run as they were written.
 
     Args:
         module: any LightningModule under automatic optimization.
         epoch: what `current_epoch` is for the copy; `global_step` is the module's own.
+        function: L where it is not `training_step`.
+        device: where the copy stands.
     """
 
-    def __init__(self, module: nn.Module, epoch: int = 0) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        epoch: int = 0,
+        function: LossFunction | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         super().__init__()
         self.name = type(module).__name__
-        self.module = copy.deepcopy(module).cpu().float()
+        self.module = copy.deepcopy(module, _without_graphs(module)).to(device or "cpu").float()
         self.module.zero_grad(set_to_none=True)
+        self._function = function
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
         trainer = getattr(module, "_trainer", None)
@@ -45,23 +61,56 @@ class Loss(nn.Module):
             for part in self.module.modules():
                 if hasattr(part, "_trainer"):
                     object.__setattr__(part, "_trainer", progress)
-        step = cast(Trainable, self.module).training_step
-        kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
-        positional = kinds.count(_Kind.POSITIONAL_ONLY) + kinds.count(_Kind.POSITIONAL_OR_KEYWORD)
-        self._numbered = positional > 1 or _Kind.VAR_POSITIONAL in kinds  # as Lightning decides it
+        if function is None:
+            step = cast(Trainable, self.module).training_step
+            kinds = [parameter.kind for parameter in inspect.signature(step).parameters.values()]
+            named = kinds.count(_Kind.POSITIONAL_ONLY) + kinds.count(_Kind.POSITIONAL_OR_KEYWORD)
+            self._numbered = named > 1 or _Kind.VAR_POSITIONAL in kinds  # as Lightning decides it
+
+    @property
+    def step_name(self) -> str:
+        """What L is called, for errors."""
+        if self._function is None:
+            return "training_step"
+        return getattr(self._function, "__name__", type(self._function).__name__)
 
     def forward(self, batch: Any) -> Tensor:
         """The scalar loss of a batch."""
-        step = cast(Trainable, self.module).training_step
-        output = step(batch, 0) if self._numbered else step(batch)
+        # What is compiled would be compiled again for every size, and hides its layers.
+        with torch.compiler.set_stance("force_eager"):
+            if self._function is not None:
+                output = self._function(self.module, batch)
+            else:
+                step = cast(Trainable, self.module).training_step
+                output = step(batch, 0) if self._numbered else step(batch)
         loss = output.get("loss") if isinstance(output, dict) else output
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
             raise LeakageError(
-                f"model {self.name}: training_step must return a scalar loss or a dict with the"
+                f"model {self.name}: {self.step_name} must return a scalar loss or a dict with the"
                 f" key loss, found {found}"
             )
         return loss.reshape(())
+
+    def twin(self) -> Loss:
+        """Another copy of the same weights: vmap leaves tensors of its own in a module's parts."""
+        kept = {id(t): t for t in (*self.parameters(), *self.buffers())}
+        copied = copy.deepcopy(self, kept | _without_graphs(self))
+        for part, counterpart in zip(self.modules(), copied.modules(), strict=True):
+            if getattr(part, "_trainer", None) is not None:  # which copying a module drops
+                object.__setattr__(counterpart, "_trainer", part._trainer)
+        return copied
+
+
+def _without_graphs(module: nn.Module) -> dict[int, Any]:
+    """A memo for `deepcopy`: tensors that a step left in the module, without their graphs."""
+    left = [
+        leaf
+        for part in module.modules()
+        for leaf in tree_leaves(vars(part))
+        if isinstance(leaf, Tensor) and leaf.grad_fn is not None
+    ]
+    return {id(tensor): tensor.detach().clone() for tensor in left}
 
 
 def _progress(trainer: Any, epoch: int) -> SimpleNamespace:
@@ -85,12 +134,28 @@ def _progress(trainer: Any, epoch: int) -> SimpleNamespace:
     )
 
 
-def share_progress(source: nn.Module, copied: nn.Module) -> None:
-    """Gives a copy what its source knows of training, which copying a module drops."""
-    for part, twin in zip(source.modules(), copied.modules(), strict=True):
-        if getattr(part, "_trainer", None) is not None:
-            object.__setattr__(twin, "_trainer", part._trainer)
-
-
 def _log_nowhere(*_: Any, **__: Any) -> None:
     """Stands in for self.log on the copy: to observe is not to train."""
+
+
+@contextmanager
+def running(module: nn.Module) -> Iterator[list[str]]:
+    """The layers that run, outermost first: after an error, the last is where it came from."""
+    layers: list[str] = []
+
+    def leave(*_: Any) -> None:
+        layers.pop()
+
+    handles = []
+    for name, layer in module.named_modules():
+        if name:
+            place = f"{name} ({type(layer).__name__})"
+            handles += [
+                layer.register_forward_pre_hook(lambda *_, place=place: layers.append(place)),
+                layer.register_forward_hook(leave),
+            ]
+    try:
+        yield layers
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,142 @@
+"""Gradients record by record, averaged by a table: where a batch is the mean of its records."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+from torch.utils._pytree import tree_map, tree_map_only
+from typing_extensions import override
+
+from leakage.gradients.loss import Loss
+from leakage.gradients.source import Source
+
+PerRecord = Callable[[Tensor], Tensor]
+"""Maps record gradients (m, p) to (m, q), each row by itself."""
+
+_COLUMNS = 2**11  # of an average at once: a piece of the gradients that stays near the caches
+
+
+class RecordWise(ABC):
+    """A way to the gradients of records.
+
+    Args:
+        loss: L at fixed weights.
+        source: the records.
+        trainable: the parameters in the order of the layout.
+        p: their entries.
+    """
+
+    path: str
+    label: str
+
+    def __init__(self, loss: Loss, source: Source, trainable: list[nn.Parameter], p: int) -> None:
+        self.loss, self.source, self.trainable, self.p = loss, source, trainable, p
+        self.broken: set[int] = set()
+
+    @abstractmethod
+    def of(self, records: Tensor) -> Tensor:
+        """The gradient of each record (m,), float32 (m, p)."""
+
+    @abstractmethod
+    def bytes_of_record(self, saved: int) -> int:
+        """What one record takes of the memory while its gradient is computed.
+
+        Args:
+            saved: what its forward pass keeps.
+        """
+
+    def average(
+        self, table: Tensor, chunk: int, per_record: PerRecord | None, width: int
+    ) -> Tensor:
+        """The mean over each row of a table (n, k) of what is left of its records: (n, width)."""
+        n, k = table.shape
+        used, position = table.unique(return_inverse=True)
+        out = torch.empty(n, width, device=self.source.device)
+        for start, piece in pieces(used, chunk):
+            gradients = self.of(piece)
+            whole = self.finite(gradients, piece)
+            if not whole.all():
+                gradients[~whole] = 0
+            if per_record is not None:
+                gradients = per_record(gradients)
+            add_records(out, gradients, (position - start).to(out.device), new=start == 0)
+        return out.div_(k)
+
+    def finite(self, rows: Tensor, records: Tensor) -> Tensor:
+        """Which rows (m, ...) hold numbers; the records of the others are remembered as broken."""
+        whole = rows.flatten(1).sum(1).isfinite()  # one pass, no mask of the same size
+        if not whole.all():
+            suspects = (~whole).nonzero().flatten()
+            whole[suspects] = rows[suspects].flatten(1).isfinite().all(1)
+            self.broken.update(records[~whole.cpu()].tolist())
+        return whole
+
+
+class Vmapped(RecordWise):
+    """`vmap` of `grad`: each record as a batch of one."""
+
+    path = "record-wise"
+    label = "vmap"
+
+    def __init__(self, loss: Loss, source: Source, trainable: list[nn.Parameter], p: int) -> None:
+        super().__init__(loss, source, trainable, p)
+        self._scratch = loss.twin()
+        names = {id(parameter): name for name, parameter in self._scratch.named_parameters()}
+        self._names = [names[id(parameter)] for parameter in trainable]
+
+    @override
+    def of(self, records: Tensor) -> Tensor:
+        batch = tree_map_only(Tensor, lambda leaf: leaf.unsqueeze(1), self.source.batch(records))
+
+        def loss(parameters: dict[str, Tensor], record: Any) -> Tensor:
+            return functional_call(self._scratch, parameters, (record,))  # type: ignore[no-any-return]
+
+        pairs = zip(self._names, self.trainable, strict=True)
+        detached = {name: parameter.detach() for name, parameter in pairs}
+        axes = tree_map(lambda leaf: 0 if isinstance(leaf, Tensor) else None, batch)
+        gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
+        return torch.cat([g.flatten(1) for g in gradients.values()], dim=1).float()
+
+    @override
+    def bytes_of_record(self, saved: int) -> int:
+        return 2 * saved + 3 * 4 * self.p
+
+
+def pieces(used: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
+    """Records (m,) in nearly equal pieces of at most `chunk`, each with its first position.
+
+    A last piece of one record would meet code that squeezes a batch of one.
+    """
+    start = 0
+    for piece in used.tensor_split(-(-len(used) // chunk)):
+        yield start, piece
+        start += len(piece)
+
+
+def add_records(out: Tensor, gradients: Tensor, row: Tensor, *, new: bool) -> None:
+    """Adds the gradients (m, q) of a piece of the records to the sums `out` (n, q).
+
+    Args:
+        out: a sum for each row of a table.
+        gradients: of the records of the piece.
+        row: where each entry of the table (n, k) stands in the piece; outside 0..m-1: elsewhere.
+        new: whether `out` holds nothing yet.
+    """
+    here = (row >= 0) & (row < len(gradients))
+    offsets = here.sum(1).cumsum(0).roll(1)
+    offsets[0] = 0
+    flat = row[here]
+    for columns in torch.arange(out.shape[1]).split(_COLUMNS):
+        part = slice(int(columns[0]), int(columns[-1]) + 1)
+        block = gradients[:, part].contiguous()
+        sums = F.embedding_bag(flat, block, offsets, mode="sum")
+        if new:
+            out[:, part] = sums
+        else:
+            out[:, part] += sums
