@@ -8,16 +8,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leakage.adversaries.base import checked_scores
 from leakage.adversaries.baselines import (
     IMPUTATION,
     LABELS,
@@ -26,49 +26,26 @@ from leakage.adversaries.baselines import (
     fit_baseline,
     train_witness,
 )
-from leakage.adversaries.posterior import Answer, Observed, answer
+from leakage.adversaries.looks import Look, guess, sights
+from leakage.adversaries.posterior import Observed, answer
 from leakage.defenses import Defense, NoDefense
-from leakage.defenses.checks import check_defense, checked_release
+from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.metrics.grading import Truth, grade
-from leakage.metrics.intervals import Draws, Estimate
+from leakage.metrics.intervals import Draws
 from leakage.metrics.ranking import auroc
 from leakage.population import Population
 from leakage.randomness import derived_seed, torch_generator
+from leakage.releases import Releases
+from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit
 from leakage.rules import Game
 from leakage.secrets import Secret
 from leakage.secrets.base import draw_beside, pool_of
 
 FIT, CALIBRATE, CHALLENGE = "shadow_fit", "shadow_calibrate", "challenge"
 STATIC, ADAPTIVE = "static", "adaptive"
-
-
-@dataclass(frozen=True)
-class Graded:
-    """One guesser's figures in one round.
-
-    Args:
-        round: epochs before the release.
-        rounds: `alone`, or `sum` of all rounds so far.
-        knowledge: of M: `static`, `adaptive`, both where there is no M; empty for a baseline.
-        name: the adversary or the baseline.
-        best_baseline: over which the gain is; empty for a baseline.
-        figures: by metric.
-        answer: the posterior itself, for curves.
-    """
-
-    round: int
-    rounds: Literal["alone", "sum"]
-    knowledge: tuple[str, ...]
-    name: str
-    best_baseline: str
-    figures: dict[str, Estimate]
-    answer: Answer
-
-
-Progress = Callable[[str], None]
 
 
 class Match:
@@ -114,55 +91,73 @@ class Match:
         }
         self._units, pools = _units(game.secret, population)
         self.truth = Truth(self._values[CHALLENGE].numpy(), self._prior.numpy(), pools)
-        self._observed: dict[tuple[tuple[str, ...], str], list[Observed]] = {}
+        self._observed: dict[Key, list[Observed]] = {}
         self._drawn: list[NDArray[np.int64]] = []
         self.reuse: dict[str, str] = {}
 
-    @property
-    def steps(self) -> int:
-        """How often `play` reports progress."""
-        return 1 + len(self._knowledge()) * len(self._game.adversaries)
-
-    def play(self, round_: int, engine: GradientEngine, progress: Progress) -> list[Graded]:
-        """Plays one round on the weights that the engine holds."""
-        game, secret_values = self._game, self._values[CALIBRATE].numpy()
+    def observe(
+        self, round_: int, engine: GradientEngine, submit: Submit, progress: Progress
+    ) -> Observation:
+        """Plays one round on the weights that the engine holds; `submit` runs the guesses."""
+        game = self._game
         if engine.layout != self._layout:
             raise LeakageError(
                 f"model: the gradient had {self._layout.p} entries before training and has"
                 f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
             )
-        progress("releases")
+        progress("baselines")
         batches = {split: self._deal(split, round_) for split in (FIT, CALIBRATE, CHALLENGE)}  # 2.
-        evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
-        imputation = self._guess_without_gradients(evidence)
-
-        def seen_by(split: str, defense: Defense) -> NDArray[np.float32]:
-            releases = self._release(engine, batches[split], split, round_, defense)
-            if game.knows_features:
-                return np.concatenate([releases, evidence[split].phi], axis=1)
-            return releases
-
-        released = seen_by(CHALLENGE, self._defense)  # 3.
-        for knowledge, defense in self._knowledge():  # 4.
-            shadow, calibrate = seen_by(FIT, defense), seen_by(CALIBRATE, defense)
-            for adversary in game.adversaries:
-                progress(f"{adversary.name}, {knowledge[-1]}")
-                seed = derived_seed(game.seed, "adversary", adversary.name, round_)
-                values = self._values[FIT].numpy()
-                scores = adversary.fit(shadow, values, self.surface, seed)
-                known, asked = (
-                    [checked_scores(adversary, scores(seen), len(seen), self.surface)]
-                    for seen in (calibrate, released)
-                )
-                if game.knows_features:
-                    known.extend(imputation.calibrate)
-                    asked.extend(imputation.challenge)
-                self._remember(knowledge, adversary.name, Observed(known, asked))
         self.reuse = {split: self._reuse(split, table) for split, table in batches.items()}
-        persistent = game.batches == "persistent"
-        units = self._units[batches[CHALLENGE].numpy()]
-        self._drawn = [units] if persistent else [*self._drawn, units]
-        return list(self._grade(round_, secret_values))
+        evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
+        baselines = self._guess_without_gradients(evidence)
+        guesses: dict[Key, Future[Observed]] = {
+            ((), name, SEEN): _given(observed) for name, observed in baselines.items()
+        }
+
+        def releases(split: str, defense: Defense) -> Releases:
+            seed = derived_seed(game.seed, "release", split, round_)
+            return Releases(engine, batches[split], defense, seed, self._columns)
+
+        progress("releases")
+        looks = [
+            (self._looks(knowledge, round_), releases(FIT, defense), releases(CALIBRATE, defense))
+            for knowledge, defense in self._knowledge()
+        ]
+        seen = sights(looks, self._values[FIT], releases(CHALLENGE, self._defense))  # 3.
+        beside = baselines[IMPUTATION] if game.knows_features else Observed([], [])
+        threads = max(1, game.workers // len(seen))
+        for look, sight in seen.items():  # 4.
+            if game.knows_features:
+                sight = sight.beside(*(evidence[split].phi for split in evidence))
+            seed = derived_seed(game.seed, "adversary", look.adversary.name, round_)
+            values = self._values[FIT].numpy()
+            task = partial(guess, look, sight, values, seed, beside, threads)
+            guesses[look.knowledge, look.adversary.name, look.layers] = submit(task)
+        return Observation(round_, guesses, self._units[batches[CHALLENGE].numpy()])
+
+    def judge(self, observation: Observation) -> list[Graded]:
+        """Grades a round, once its guesses are made; rounds come in the order of their play."""
+        for key, guessed in observation.guesses.items():
+            self._observed.setdefault(key, []).append(guessed.result())
+        drawn = [] if self._game.batches == "persistent" else self._drawn
+        self._drawn = [*drawn, observation.units]
+        return list(self._grade(observation.round))
+
+    def _looks(self, knowledge: tuple[str, ...], round_: int) -> list[Look]:
+        """Who looks at the releases of a round: each adversary, and one at each layer alone."""
+        seed, surface = derived_seed(self._game.seed, "view"), self.surface
+        looks = [
+            Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed))
+            for a in self._game.adversaries
+        ]
+        if self._game.layer_map and round_ == max(self._game.rounds) and ADAPTIVE in knowledge:
+            mapper = self._game.mapper
+            for layer, names in surface.layout.groups().items():
+                part, columns = surface.layout.select(names, "attack.layers")
+                alone = replace(surface, layout=part)
+                span = slice(int(columns[0]), int(columns[-1]) + 1)  # a layer's are neighbours
+                looks.append(Look(knowledge, layer, span, mapper, alone, mapper.view(alone, seed)))
+        return looks
 
     def _deal(self, split: str, round_: int) -> Tensor:
         """Draws the batches of a split: record indices (n, k + others), the secret's first."""
@@ -188,23 +183,14 @@ class Match:
             f" each drawn {batches.numel() / distinct:.1f} times on average"
         )
 
-    def _release(
-        self, engine: GradientEngine, batches: Tensor, split: str, round_: int, defense: Defense
-    ) -> NDArray[np.float32]:
-        """g~ = M(g) of each batch, as far as the adversaries see it: float32 (n, p)."""
-        generator = torch_generator(self._game.seed, "release", split, round_)
-        releases = release(engine, batches, defense, generator)
-        whole = len(self._columns) == self._layout.p
-        return np.asarray((releases if whole else releases[:, self._columns]).numpy())
-
     def _knowledge(self) -> list[tuple[tuple[str, ...], Defense]]:
         """What an adversary may know of M, and the M of its shadow releases."""
         if isinstance(self._defense, NoDefense):
             return [((STATIC, ADAPTIVE), self._defense)]
         return [((STATIC,), NoDefense()), ((ADAPTIVE,), self._defense)]
 
-    def _guess_without_gradients(self, evidence: dict[str, Evidence]) -> Observed:
-        """Remembers what the baselines guess; returns what phi(z) says."""
+    def _guess_without_gradients(self, evidence: dict[str, Evidence]) -> dict[str, Observed]:
+        """What each baseline guesses."""
         values, c = self._values[CALIBRATE].numpy(), len(self.support)
         known, asked = evidence[CALIBRATE], evidence[CHALLENGE]
         flat = [np.zeros((len(seen.labels), c)) for seen in (known, asked)]
@@ -215,26 +201,22 @@ class Match:
                 known.imputation, values, c, known.imputation, asked.imputation
             ),
         }
-        for name, (calibrate, challenge) in guesses.items():
-            self._remember((), name, Observed([calibrate], [challenge]))
-        return self._observed[(), IMPUTATION][-1]
-
-    def _remember(self, knowledge: tuple[str, ...], name: str, observed: Observed) -> None:
-        self._observed.setdefault((knowledge, name), []).append(observed)
+        return {name: Observed([first], [second]) for name, (first, second) in guesses.items()}
 
     @property
     def _dependent(self) -> bool:
         """Whether rounds share records, so that they are stacked and not summed."""
         return self._game.batches == "persistent" or self._game.secret.targets
 
-    def _grade(self, round_: int, shadow_values: NDArray[np.int64]) -> Iterator[Graded]:
-        prior = self._prior.numpy()
-        played = len(self._observed[(), PRIOR])
+    def _grade(self, round_: int) -> Iterator[Graded]:
+        prior, shadow_values = self._prior.numpy(), self._values[CALIBRATE].numpy()
+        played = len(self._observed[(), PRIOR, SEEN])
         for rounds in ("alone", "sum") if played > 1 else ("alone",):
             last = slice(-1, None) if rounds == "alone" else slice(None)
             answers = {
                 key: answer(seen[last], shadow_values, prior, dependent=self._dependent)
                 for key, seen in self._observed.items()
+                if rounds == "alone" or key[2] == SEEN
             }
             drawn = self._drawn[last]
             if self._game.secret.targets:  # one and the same record in every round
@@ -244,25 +226,22 @@ class Match:
             # The best on the trials themselves: so a gain is never larger than over any of them.
             draws, values = Draws(units, self.truth.pools), self.truth.values
             areas = {
-                name: auroc(answers[(), name].log_posterior, values, draws).value for name in rivals
+                name: auroc(answers[(), name, SEEN].log_posterior, values, draws).value
+                for name in rivals
             }
             best = max(rivals, key=lambda name: areas[name])
-            for (knowledge, name), given in answers.items():
-                over = answers[(), best] if knowledge else None
+            for (knowledge, name, layers), given in answers.items():
+                over = answers[(), best, SEEN] if knowledge else None
                 figures = grade(given, self.truth, units, over)
-                yield Graded(
-                    round_, rounds, knowledge, name, best if knowledge else "", figures, given
-                )
+                rival = best if knowledge else ""
+                yield Graded(round_, rounds, knowledge, name, layers, rival, figures, given)
 
 
-def release(
-    engine: GradientEngine, batches: Tensor, defense: Defense, generator: torch.Generator
-) -> Tensor:
-    """g~ = M(g) for each row of record indices (n, k): float32 (n, p)."""
-    layout = engine.layout
-    per_record = (lambda g: defense.per_record(g, layout)) if defense.record_wise else None
-    means = engine.means(batches, generator, per_record)
-    return checked_release(defense, means, batches.shape[1], layout, generator)
+def _given(observed: Observed) -> Future[Observed]:
+    """A guess that is made."""
+    future: Future[Observed] = Future()
+    future.set_result(observed)
+    return future
 
 
 def _balanced(n: int, c: int, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,18 +44,35 @@ def isolated(seed: int, device: torch.device | None = None) -> Iterator[None]:
         seed: in [0, 2^63).
         device: whose torch randomness is seeded beside the CPU's, if it is an accelerator.
     """
-    # Not torch.manual_seed, which would seed every accelerator.
     devices = [device] if device is not None and device.type == "cuda" else []
     states = random.getstate(), np.random.get_state()  # noqa: NPY002 - it belongs to others
     try:
         with torch.random.fork_rng(devices=devices):
-            torch.default_generator.manual_seed(seed)
-            for accelerator in devices:
-                with torch.cuda.device(accelerator):
-                    torch.cuda.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+            reseed(seed, device)
             yield
     finally:
         random.setstate(states[0])
         np.random.set_state(states[1])  # noqa: NPY002
+
+
+def reseed(seed: int, device: torch.device | None = None) -> None:
+    """Seeds the global randomness again, within `isolated` and at a tenth of its price."""
+    # Not torch.manual_seed, which would seed every accelerator.
+    torch.default_generator.manual_seed(seed)
+    if device is not None and device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+
+
+def drawn(device: torch.device | None = None) -> tuple[Any, ...]:
+    """How far the global randomness has come; the same as long as nothing draws from it."""
+    state: Any = np.random.get_state()  # noqa: NPY002
+    accelerators = [device] if device is not None and device.type == "cuda" else []
+    return (
+        torch.get_rng_state().numpy().tobytes(),
+        *(torch.cuda.get_rng_state(a).numpy().tobytes() for a in accelerators),
+        random.getstate(),
+        (state[1].tobytes(), *state[2:]),
+    )

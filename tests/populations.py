@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from leakage.adversaries.posterior import Observed
 from leakage.defenses import Defense, NoDefense
-from leakage.game import Graded, Match
+from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.population import SPLITS, Population, Trait, split_by_unit
+from leakage.releases import release
+from leakage.rounds import Graded
 from leakage.rules import Game
 
 SHARES = dict(zip(SPLITS, (0.05, 0.02, 0.03, 0.35, 0.2, 0.35), strict=True))
@@ -75,8 +79,22 @@ def play(
     spy(match, engine)
     graded: list[Graded] = []
     for round_ in range(rounds):
-        graded = match.play(round_, engine, lambda step: None)
+        graded = match.judge(match.observe(round_, engine, at_once, lambda step: None))
     return graded
+
+
+def at_once(task: Callable[[], Observed]) -> Future[Observed]:
+    """Runs a guess where it is submitted."""
+    future: Future[Observed] = Future()
+    future.set_result(task())
+    return future
+
+
+def released(
+    engine: GradientEngine, batches: Tensor, defense: Defense, generator: torch.Generator
+) -> Tensor:
+    """All releases at once, (n, p)."""
+    return torch.cat(list(release(engine, batches, defense, generator)))
 
 
 def pick(graded: list[Graded], name: str, rounds: str = "alone", knowledge: str = "") -> Graded:

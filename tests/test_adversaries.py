@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.special import expit, log_softmax
+from scipy.stats import f_oneway
 from sklearn.metrics import roc_auc_score
 
 from leakage.adversaries import (
@@ -21,8 +23,8 @@ from leakage.adversaries import (
     RandomForest,
     Surface,
 )
-from leakage.adversaries.classifiers import informative_columns
 from leakage.adversaries.posterior import Observed, answer, calibrate, posterior
+from leakage.adversaries.views import Columns, CountSketch, FTest, View, Whole, f_statistic
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
@@ -62,14 +64,23 @@ def test_every_adversary_has_an_example_here() -> None:
     assert len(EXAMPLES) >= 5
 
 
+def seen_by(adversary: Adversary, table: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the view of an adversary leaves of releases (n, p)."""
+    shadow, values = releases(90, 0)
+    view = adversary.view(SURFACE, seed=0)
+    reduce = view.fit([torch.from_numpy(shadow)], torch.from_numpy(values))
+    return reduce(torch.from_numpy(table)).numpy()
+
+
 @pytest.mark.parametrize("adversary", EXAMPLES, ids=lambda a: a.name)
 class TestContract:
     def test_scores_are_aligned_with_the_support_and_see_what_is_there(
         self, adversary: Adversary
     ) -> None:
-        scores = adversary.fit(*releases(300, 0), SURFACE, seed=0)
+        shadow, known = releases(300, 0)
+        scores = adversary.fit(seen_by(adversary, shadow), known, SURFACE, seed=0)
         seen, values = releases(300, 1)
-        found = scores(seen)
+        found = scores(seen_by(adversary, seen))
         assert found.shape == (300, 3)
         assert np.isfinite(found).all()
         for value in range(3):
@@ -79,15 +90,18 @@ class TestContract:
     def test_the_same_seed_gives_the_same_scores_to_the_last_digit(
         self, adversary: Adversary
     ) -> None:
-        first, second = (adversary.fit(*releases(90, 0), SURFACE, seed=3) for _ in range(2))
-        seen, _ = releases(50, 1)
+        shadow, values = releases(90, 0)
+        shadow = seen_by(adversary, shadow)
+        first, second = (adversary.fit(shadow, values, SURFACE, seed=3) for _ in range(2))
+        seen = seen_by(adversary, releases(50, 1)[0])
         assert np.array_equal(first(seen), second(seen))
 
     def test_a_value_without_a_shadow_release_keeps_its_column(self, adversary: Adversary) -> None:
         shadow, values = releases(300, 0)
-        scores = adversary.fit(shadow[values != 1], values[values != 1], SURFACE, seed=0)
+        shadow, some = seen_by(adversary, shadow), values != 1
+        scores = adversary.fit(shadow[some], values[some], SURFACE, seed=0)
         seen, asked = releases(300, 1)
-        found = scores(seen)
+        found = scores(seen_by(adversary, seen))
         assert found.shape == (300, 3)
         if not isinstance(adversary, FirstLayer):  # which learns nothing from shadow releases
             assert (found[:, 1] < found.max(1)).all()
@@ -96,6 +110,7 @@ class TestContract:
 
     def test_the_releases_are_left_as_they_were(self, adversary: Adversary) -> None:
         shadow, values = releases(90, 0)
+        shadow = seen_by(adversary, shadow)
         before = shadow.copy()
         adversary.fit(shadow, values, SURFACE, seed=0)(shadow)
         assert np.array_equal(shadow, before)
@@ -105,22 +120,105 @@ class TestContract:
             adversary.features = 3  # type: ignore[attr-defined]
 
 
+def kept_by_f_test(table: NDArray[np.float32], values: NDArray[np.int64], count: int) -> list[int]:
+    reduce = FTest(count).fit(torch.from_numpy(table).split(7), torch.from_numpy(values))
+    numbers = torch.arange(table.shape[1], dtype=torch.float32).unsqueeze(0)
+    return [int(number) for number in reduce(numbers)[0]]
+
+
 def test_the_f_test_keeps_the_columns_that_tell_and_drops_constant_ones() -> None:
     rng = np.random.default_rng(0)
     values = np.arange(200) % 2
     table = rng.normal(size=(200, 50)).astype(np.float32)
     table[:, [7, 30]] += 3 * values[:, None]
-    table[:, [1, 2]] = 0.5
-    assert informative_columns(table, values, 2).tolist() == [7, 30]
-    assert not {1, 2} & set(informative_columns(table, values, 48).tolist())
-    assert len(informative_columns(table, values, 50)) == 50
+    table[:, [1, 2]] = 0.1
+    assert kept_by_f_test(table, values, 2) == [7, 30]
+    assert not {1, 2} & set(kept_by_f_test(table, values, 48))
+    assert kept_by_f_test(table, values, 50) == list(range(50))
 
 
 def test_a_column_that_separates_perfectly_is_kept() -> None:
     values = np.arange(100) % 2
     table = np.zeros((100, 4), dtype=np.float32)
     table[:, 2] = values
-    assert informative_columns(table, values, 1).tolist() == [2]
+    assert kept_by_f_test(table, values, 1) == [2]
+
+
+@given(
+    seed=st.integers(0, 10**6), n=st.integers(5, 60), c=st.integers(2, 4), rows=st.integers(1, 60)
+)
+def test_the_streamed_f_statistic_is_that_of_scipy(seed: int, n: int, c: int, rows: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.permutation(np.arange(n) % c)
+    table = (rng.normal(size=(n, 6)) * 10.0 ** rng.integers(-3, 3, 6) + 100).astype(np.float32)
+    found = f_statistic(torch.from_numpy(table).split(rows), torch.from_numpy(values))
+    groups = [table[values == value].astype(np.float64) for value in range(c)]
+    expected = f_oneway(*groups).statistic
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+
+VIEWS: list[View] = [Whole(), Columns((3, 0)), FTest(2), FTest(10**6), CountSketch(4, 0)]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=repr)
+def test_a_view_is_linear_and_sees_each_row_alone(view: View) -> None:
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(20, 11, generator=generator)
+    reduce = view.fit(table.split(6), torch.arange(20) % 2)
+    whole = reduce(table)
+    torch.testing.assert_close(torch.cat([reduce(row) for row in table.split(1)]), whole)
+    torch.testing.assert_close(reduce(2 * table - table.flip(0)), 2 * whole - whole.flip(0))
+    again = view.fit([table], torch.arange(20) % 2)(table)
+    torch.testing.assert_close(again, whole)
+
+
+def test_a_count_sketch_is_a_sum_with_signs_and_keeps_distances_on_average() -> None:
+    p, m = 1000, 64
+    reduce = CountSketch(m, seed=3).fit([torch.zeros(1, p)], torch.zeros(1, dtype=torch.int64))
+    each = reduce(torch.eye(p))  # (p, m)
+    assert torch.equal(each.abs().sum(1), torch.ones(p))  # one bucket and a sign for each entry
+    assert abs(float(each.sum(1).mean())) < 5 / p**0.5
+    counts = each.abs().sum(0)
+    assert counts.max() - counts.min() <= 1  # runs fill the buckets evenly
+    x, y = torch.randn(2, p, generator=torch.Generator().manual_seed(1))
+    products = []
+    for seed in range(400):
+        sketch = CountSketch(m, seed).fit([x.unsqueeze(0)], torch.zeros(1, dtype=torch.int64))
+        a, b = sketch(torch.stack([x, y]))
+        products.append(float(a @ b))
+    spread = float(np.std(products)) / 20
+    assert abs(np.mean(products) - float(x @ y)) < 4 * spread  # unbiased
+    bound = float((x.square().sum() * y.square().sum() + (x @ y) ** 2) / m) ** 0.5
+    assert np.std(products) < 1.2 * bound  # Charikar et al. (2002)
+
+
+def test_more_buckets_than_entries_leave_a_release_as_it_is() -> None:
+    rows = torch.randn(3, 5)
+    assert torch.equal(CountSketch(5, 0).fit([rows], torch.zeros(3))(rows), rows)
+
+
+@pytest.mark.parametrize(
+    ("reduce", "p", "expected"),
+    [
+        ("auto", 2**16, FTest(8)),
+        ("auto", 2**16 + 1, CountSketch(8, 1)),
+        ("f_test", 2**20, FTest(8)),
+        ("sketch", 10, CountSketch(8, 1)),
+    ],
+)
+def test_the_view_goes_by_the_setting_and_the_entries_seen(
+    reduce: Any, p: int, expected: View
+) -> None:
+    surface = Surface(Layout(("w",), ((p,),)), 2, (), 0)
+    assert RandomForest(features=8, reduce=reduce).view(surface, seed=1) == expected
+
+
+def test_an_unknown_way_to_reduce_is_refused() -> None:
+    with pytest.raises(LeakageError) as error:
+        RandomForest(reduce="pca")  # type: ignore[arg-type]
+    assert str(error.value) == (
+        "attack.adversaries: RandomForest.reduce knows 'auto', 'f_test' and 'sketch', got 'pca'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,7 +251,8 @@ def test_the_first_layer_needs_a_one_hot_secret_and_a_linear_layer_with_a_bias()
 
 def test_the_first_layer_is_silent_where_its_bias_has_no_gradient() -> None:
     shadow, values = releases(9, 0)
-    assert (FirstLayer().fit(shadow, values, SURFACE, 0)(np.zeros_like(shadow)) == 0).all()
+    silent = seen_by(FirstLayer(), np.zeros_like(shadow))
+    assert (FirstLayer().fit(shadow, values, SURFACE, 0)(silent) == 0).all()
 
 
 # Calibration

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
+from leakage.callbacks.surroundings import probe_of
 from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.rules import Game
@@ -104,21 +105,52 @@ def test_clipping_after_the_release_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_modules_whose_batches_or_steps_the_game_cannot_see_are_refused(tmp_path: Path) -> None:
-    class Scaled(Linear):
-        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-            return [batch[0] * 100, batch[1]]
-
+def test_manual_optimization_is_refused_unless_a_loss_is_named(tmp_path: Path) -> None:
     class Manual(Linear):
         def __init__(self) -> None:
             super().__init__()
             self.automatic_optimization = False
 
-    attack = Attack(game(), None, RECORDS)
-    assert "Scaled.on_after_batch_transfer: it changes batches" in refused(
-        tmp_path, attack, module=Scaled()
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+            optimizer: Any = self.optimizers()
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx))
+            optimizer.step()
+
+    def loss(module: Linear, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return F.cross_entropy(module.layer(batch[0]), batch[1])
+
+    assert refused(tmp_path, Attack(game(), None, RECORDS), module=Manual()) == (
+        "model Manual: under manual optimization training_step is no loss; set"
+        " automatic_optimization to True, or name a function in attack.loss"
     )
-    assert "model Manual: under manual optimization" in refused(tmp_path, attack, module=Manual())
+    fit(tmp_path / "named", Attack(game(loss=loss), None, RECORDS), module=Manual())
+    fit(tmp_path / "plain", Attack(game(), None, RECORDS))
+    named, plain = (rows(tmp_path / name) for name in ("named", "plain"))
+    pd.testing.assert_frame_equal(named, plain)
+
+
+def test_batch_transfer_hooks_stand_between_the_loader_and_the_loss(tmp_path: Path) -> None:
+    """A module that undoes in one hook what it does in the other has the figures of none."""
+
+    class Scaled(Linear):
+        factor = 1.0
+
+        def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0] * 4, batch[1]]
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return [batch[0] * self.factor, batch[1]]
+
+    class Undone(Scaled):
+        factor = 0.25
+
+    for module in (Linear(), Scaled(), Undone()):
+        folder = tmp_path / type(module).__name__
+        fit(folder, Attack(game(rounds=[1]), None, RECORDS), module=module)
+    none, scaled, undone = (rows(tmp_path / name) for name in ("Linear", "Scaled", "Undone"))
+    pd.testing.assert_frame_equal(none, undone)
+    assert not none["value"].equals(scaled["value"])
 
 
 def test_an_epoch_that_ends_early_is_no_round(
@@ -273,11 +305,9 @@ def test_a_resumed_run_with_more_rounds_still_checks_the_splits(tmp_path: Path) 
 
 
 def test_the_probe_holds_every_label() -> None:
-    attack = Attack(game(), None, RECORDS)
-    x = torch.randn(900, 3)
     labels = torch.arange(900) % 10
-    attack._population = population(x, torch.arange(900) % 2, labels=labels)
-    assert set(labels[attack._probe()].tolist()) == set(range(10))
+    records = population(torch.randn(900, 3), torch.arange(900) % 2, labels=labels)
+    assert set(labels[probe_of(records)].tolist()) == set(range(10))
 
 
 def test_a_step_without_a_loss_shares_nothing(tmp_path: Path) -> None:

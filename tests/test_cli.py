@@ -37,7 +37,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MAIN_JOB = str(CONFIGS / "adult.yaml")
 COLUMNS = [
     *("round", "step", "rounds", "secret", "k", "others", "defense", "knowledge", "adversary"),
-    *("metric", "value", "low", "high", "n", "units", "note"),
+    *("layers", "metric", "value", "low", "high", "n", "units", "note"),
 ]
 TREES = [
     {"class_path": "leakage.adversaries.RandomForest", "init_args": {"trees": 5, "features": 32}},
@@ -81,8 +81,13 @@ class Run:
         return (self.folder / "attack.csv").read_bytes()
 
     @property
-    def rows(self) -> list[dict[str, str]]:
+    def every_row(self) -> list[dict[str, str]]:
         return list(csv.DictReader(self.csv.decode().splitlines()))
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
+        """Those of adversaries that see all layers."""
+        return [row for row in self.every_row if row["layers"] == "all"]
 
     @property
     def config(self) -> Any:
@@ -288,7 +293,7 @@ def assert_contains(config: Any, given: Any, changed: set[str], where: str = "")
 def test_attack_csv_has_every_figure_in_order(good: Run) -> None:
     check_figures(good)
     rows = good.rows
-    keys = [tuple(row[c] for c in COLUMNS[:10]) for row in rows]
+    keys = [tuple(row[c] for c in COLUMNS[:11]) for row in rows]
     assert len(set(keys)) == len(keys)
     assert [int(row["round"]) for row in rows] == sorted(int(row["round"]) for row in rows)
     assert {(row["round"], row["step"]) for row in rows} == {("0", "0"), ("1", "5")}
@@ -305,6 +310,20 @@ def test_attack_csv_has_every_figure_in_order(good: Run) -> None:
                     and (row["round"], row["rounds"]) == turn
                 ]
                 assert found == [*METRICS, "tpr_at_1fpr", "fpr_at_1fpr", "gain"]
+
+
+def test_each_layer_alone_has_an_auroc_in_the_last_round(good: Run) -> None:
+    layers = [row for row in good.every_row if row["layers"] != "all"]
+    found = [(row["layers"], row["knowledge"]) for row in layers]
+    names = ("network.0", "network.2", "network.4")
+    assert found == [(name, known) for name in names for known in ("static", "adaptive")]
+    assert {(row["round"], row["rounds"], row["adversary"], row["metric"]) for row in layers} == {
+        ("1", "alone", "RandomForest", "auroc")
+    }
+    best = max(layers, key=lambda row: float(row["value"]))
+    assert f"one layer alone, round 1, AUROC of RandomForest: {best['layers']}" in good.out
+    images = EventAccumulator(str(good.folder), size_guidance={"images": 0}).Reload().Tags()
+    assert "attack/property_sex/RandomForest/adaptive/layers" in images["images"]
 
 
 def test_tpr_at_1_percent_fpr_needs_1000_negatives(short: Run) -> None:
@@ -326,7 +345,7 @@ def test_run_json_says_what_the_run_was(good: Run) -> None:
     ]
     assert sum(n for name, n in run["splits"].items() if name != "test") == 6000
     assert 0 < run["splits"]["test"] <= 3000
-    assert 0 < run["seconds"]["attack"] <= run["seconds"]["fit"] < 100
+    assert 0 < run["seconds"]["releases"] <= run["seconds"]["fit"] < 100
     assert run["versions"]["torch"] == torch.__version__.split("+")[0]
     assert {"leakage", "python", "lightning", "scikit-learn", "numpy"} <= set(run["versions"])
     assert 0 <= run["utility"]["utility/val_auroc"] <= 1
@@ -392,7 +411,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
     assert "(majority class 0.7" in good.out
     assert lines[-1] == f"written to {good.folder}"
     assert "stand-in (made-up records)" in good.err
-    figures = {tuple(row[c] for c in COLUMNS[:10]): row for row in good.rows}
+    figures = {tuple(row[c] for c in COLUMNS[:11]): row for row in good.rows}
     table = [line for line in lines if line.split()[2:3] == ["either"]]
     assert len(table) == 6
     for line in table:
@@ -401,7 +420,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
             r
             for key, r in figures.items()
             if (key[0], key[2], key[8]) == (round_, rounds, adversary)
-            and (key[7], key[9]) == ("static", "auroc")
+            and (key[7], key[10]) == ("static", "auroc")
         ]
         value = float(row["value"])
         low, high = (float(row[side]) for side in ("low", "high")) if row["low"] else (None, None)
@@ -412,7 +431,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
         [rival] = [
             r
             for key, r in figures.items()
-            if (key[0], key[2], key[8], key[9]) == (round_, rounds, best, "auroc")
+            if (key[0], key[2], key[8], key[10]) == (round_, rounds, best, "auroc")
         ]
         assert line.endswith(f"{best} ({float(rival['value']):.3f})")
 
@@ -477,12 +496,12 @@ def figures_of(run: Run, knowledge: str) -> list[tuple[str, ...]]:
 
 
 def test_without_a_defense_static_and_adaptive_are_one(short: Run) -> None:
-    assert short.fitted == 2  # once in each of two rounds
+    assert short.fitted == 2 + 3  # once in each of two rounds, and on each of three layers
     assert figures_of(short, "static") == figures_of(short, "adaptive") != []
 
 
 def test_with_a_defense_static_and_adaptive_are_two(pruned: Run) -> None:
-    assert pruned.fitted == 4
+    assert pruned.fitted == 4 + 3  # the map is of one that knows of the defense
     static, adaptive = figures_of(pruned, "static"), figures_of(pruned, "adaptive")
     assert len(static) == len(adaptive)
     assert static != adaptive
@@ -576,6 +595,7 @@ def small_game() -> Game:
         calibrate_batches=40,
         trials=40,
         adversaries=[RandomForest(trees=5, features=32)],
+        layer_map=True,
     )
 
 
@@ -607,9 +627,10 @@ def test_a_trainer_of_ones_own_gives_the_same_and_is_not_disturbed(
 # Bad input
 
 ATTACK_KEYS = (
-    "attack.adversaries, attack.batches, attack.calibrate_batches, attack.k, attack.known,"
-    " attack.layers, attack.others, attack.rounds, attack.secret, attack.shadow_batches,"
-    " attack.trials"
+    "attack.adversaries, attack.attributes, attack.batches, attack.calibrate_batches,"
+    " attack.cores, attack.k, attack.known, attack.labels, attack.layer_map,"
+    " attack.layers, attack.loss, attack.memory, attack.others, attack.rounds, attack.secret,"
+    " attack.shadow_batches, attack.trials, attack.units"
 )
 TRAITS = (
     "workclass, education, marital-status, occupation, relationship, race, sex, native-country,"
@@ -777,7 +798,7 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
         "attack:\n  adversaries:\n    - class_path: leakage.adversaries.RandomForest\n"
         "      init_args:\n        tres: 3\n",
         "attack.adversaries: leakage.adversaries.RandomForest has no argument 'tres'; did you mean"
-        " 'trees'? Known: features, trees",
+        " 'trees'? Known: features, trees, reduce",
     ),
     "class of an adversary": (
         "attack:\n  adversaries:\n    - class_path: leakage.adversaries.RandomForrest\n",

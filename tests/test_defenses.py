@@ -12,13 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning import LightningModule
+from populations import released as releases_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from leakage.defenses import Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
-from leakage.game import release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 
@@ -355,11 +355,11 @@ def test_a_release_maps_each_record_then_the_mean(engine: GradientEngine) -> Non
     layout = engine.layout
     kept = RecordPruning(0.2).per_record(each, layout)
     chain = Chain([RecordPruning(0.2), Sign()])
-    found = release(engine, TABLE, chain, generator())
+    found = releases_of(engine, TABLE, chain, generator())
     assert torch.equal(found, kept[TABLE].mean(1).sign())
-    only = release(engine, TABLE, RecordPruning(0.2), generator())
+    only = releases_of(engine, TABLE, RecordPruning(0.2), generator())
     assert torch.allclose(only, kept[TABLE].mean(1), atol=1e-7)
-    pruned = release(engine, TABLE, Pruning(0.2), generator())
+    pruned = releases_of(engine, TABLE, Pruning(0.2), generator())
     expected = Pruning(0.2).release(each[TABLE].mean(1), k=3, layout=layout, generator=generator())
     assert torch.allclose(pruned, expected, atol=1e-7)
     assert not torch.allclose(pruned, only, atol=1e-3)
@@ -372,6 +372,6 @@ def test_a_release_is_told_how_many_records_its_mean_is_over(engine: GradientEng
         ) -> Tensor:
             return means * k
 
-    summed = release(engine, TABLE, Sum(), generator())
-    means = release(engine, TABLE, NoDefense(), generator())
+    summed = releases_of(engine, TABLE, Sum(), generator())
+    means = releases_of(engine, TABLE, NoDefense(), generator())
     assert torch.equal(summed, 3 * means)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import torch
 from lightning import LightningModule
 from numpy.typing import NDArray
-from populations import LinearLoss, gaussian, pick, play, population
+from populations import LinearLoss, at_once, gaussian, pick, play, population, released
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -31,7 +32,7 @@ from leakage.adversaries import (
 from leakage.data.adult import Adult
 from leakage.defenses import Chain, Defense, NoDefense, Pruning, Sign
 from leakage.errors import LeakageError
-from leakage.game import Match, release
+from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.metrics.information import gaussian_bits
@@ -325,7 +326,7 @@ def test_a_target_stays_the_target_and_counts_once() -> None:
     engine = Recorder(module, records.records, records.splits["shadow_fit"][:4])
     engine.asked = []
     for round_ in range(3):
-        graded = match.play(round_, engine, lambda step: None)
+        graded = match.judge(match.observe(round_, engine, at_once, lambda step: None))
     tables = [table for table in engine.asked if len(table) == 400]
     assert len(tables) == 3
     assert all(torch.equal(table[:, 0], tables[0][:, 0]) for table in tables)
@@ -377,9 +378,9 @@ class Recorder(GradientEngine):
 
     asked: list[torch.Tensor]
 
-    def means(self, indices: torch.Tensor, *args: Any) -> torch.Tensor:
+    def blocks(self, indices: torch.Tensor, *args: Any) -> Iterator[torch.Tensor]:
         self.asked.append(indices)
-        return super().means(indices, *args)
+        return super().blocks(indices, *args)
 
 
 @pytest.mark.parametrize("defense", [NoDefense(), Sign()], ids=lambda d: d.label)
@@ -399,7 +400,7 @@ def test_challenge_training_and_both_shadow_parts_share_no_unit(defense: Defense
     match = Match(game, records, defense, Layout.of(module))
     engine = Recorder(module, records.records, records.splits["shadow_fit"][:4])
     engine.asked = []
-    match.play(0, engine, lambda step: None)
+    match.judge(match.observe(0, engine, at_once, lambda step: None))
     seen: defaultdict[str, set[int]] = defaultdict(set)
     for table in engine.asked:
         homes = [s for s, members in splits.items() if torch.isin(table, members).all()]
@@ -541,10 +542,10 @@ def test_a_release_is_the_defense_of_the_mean_gradient() -> None:
     records = population(x, codes)
     engine = GradientEngine(LinearLoss(5), records.records, torch.arange(4))
     batches = torch.arange(40).reshape(10, 4)
-    released = release(engine, batches, Pruning(0.4), torch.Generator())
+    found = released(engine, batches, Pruning(0.4), torch.Generator())
     means = x[batches].mean(1)
     kept = means.abs() >= means.abs().topk(2, dim=1).values[:, 1:]
-    torch.testing.assert_close(released, means * kept)
+    torch.testing.assert_close(found, means * kept)
 
 
 @pytest.mark.parametrize(

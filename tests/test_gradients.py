@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import wraps
 from typing import Any
 
@@ -205,18 +205,10 @@ def engine_of(module: nn.Module, memory: int = 2**29, path: str | None = None) -
 
 
 def engine_with_chunk(module: nn.Module, chunk: int, path: str) -> GradientEngine:
-    """An engine whose memory allows just so many records at once."""
-    memory = bisect_left(range(10**7), chunk, key=lambda m: _chunk_within(module, m, path))
-    engine = engine_of(module, memory, path)
-    assert engine.plan.chunk == chunk
+    """An engine that takes so many records and rows at once, as a small memory would have it."""
+    engine = engine_of(module, path=path)
+    engine.plan = replace(engine.plan, chunk=chunk, rows=chunk)
     return engine
-
-
-def _chunk_within(module: nn.Module, memory: int, path: str) -> int:
-    try:
-        return engine_of(module, memory, path).plan.chunk
-    except LeakageError:
-        return 0
 
 
 def plain(module: nn.Module, indices: Tensor) -> Tensor:

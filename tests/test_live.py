@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from populations import released
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,7 +24,6 @@ from leakage.callbacks.capture import write_private
 from leakage.callbacks.defend import count_records
 from leakage.defenses import Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
-from leakage.game import release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.models.tabular import Tabular
@@ -120,7 +120,7 @@ def test_the_step_that_is_trained_is_the_release_that_the_challenger_makes(
     module = tabular()
     engine, before = engine_of(module), weights(module)
     fit(tmp_path, module, Defend(defense, SEED), Capture(), max_steps=1)
-    expected = release(engine, torch.arange(K).unsqueeze(0), defense, stream())[0]
+    expected = released(engine, torch.arange(K).unsqueeze(0), defense, stream())[0]
     (found,) = captured(tmp_path)
     assert torch.allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert torch.equal(found == 0, expected == 0)
@@ -140,7 +140,7 @@ def test_every_step_is_defended_at_the_weights_of_that_step(
     assert len(found) == 3
     for step, gradient in enumerate(found):
         rows = torch.arange(step * K, min((step + 1) * K, len(data))).unsqueeze(0)
-        expected = release(engine_of(twin, data), rows, defense, generator)[0]
+        expected = released(engine_of(twin, data), rows, defense, generator)[0]
         assert torch.allclose(gradient, expected, atol=1e-5)
         parts = gradient.split([p.numel() for p in twin.parameters()])
         with torch.no_grad():
@@ -157,7 +157,7 @@ def test_accumulated_batches_are_defended_once_as_one_mean(
     engine = engine_of(module)
     callbacks = Defend(defense, SEED), Capture()
     fit(tmp_path, module, *callbacks, max_steps=1, accumulate_grad_batches=2)
-    expected = release(engine, torch.arange(2 * K).unsqueeze(0), defense, stream())[0]
+    expected = released(engine, torch.arange(2 * K).unsqueeze(0), defense, stream())[0]
     (found,) = captured(tmp_path)
     assert torch.allclose(found, expected, atol=1e-6)
     assert torch.equal(found == 0, expected == 0)
@@ -264,7 +264,7 @@ class DictTabular(Tabular):
 @pytest.mark.parametrize("defense", [Pruning(0.2), RecordPruning(0.2)], ids=repr)
 def test_batches_that_are_dicts_with_strings_are_defended(defense: Defense, tmp_path: Path) -> None:
     module = DictTabular(D, 3, [6], sgd)
-    expected = release(
+    expected = released(
         engine_of(module, DictRecords()), torch.arange(K).unsqueeze(0), defense, stream()
     )[0]
     fit(tmp_path, module, Defend(defense, SEED), Capture(), data=DictRecords())
@@ -284,7 +284,7 @@ def test_training_in_another_precision_is_defended(
         data = TensorDataset(x.bfloat16().float(), y)
         module = module.bfloat16()
     engine = engine_of(module, data)
-    expected = release(engine, torch.arange(K).unsqueeze(0), NoDefense(), stream())[0]
+    expected = released(engine, torch.arange(K).unsqueeze(0), NoDefense(), stream())[0]
     fit(tmp_path, module, Defend(defense, SEED), Capture(), data=data, precision=precision)
     (found,) = captured(tmp_path)
     assert found.dtype == torch.float32

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from leakage.adversaries.views import View, Whole
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
@@ -62,6 +63,15 @@ class Adversary(ABC):
     def check(self, surface: Surface) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuses a game that it cannot play, before anything is computed."""
 
+    def view(self, surface: Surface, seed: int) -> View:
+        """What of a release reaches `fit`; every entry, unless an adversary says otherwise.
+
+        Args:
+            surface: what is known beside the releases.
+            seed: of a random view, the same for all adversaries of a game.
+        """
+        return Whole()
+
     @abstractmethod
     def fit(
         self,
@@ -70,11 +80,12 @@ class Adversary(ABC):
         surface: Surface,
         seed: int,
     ) -> Scores:
-        """Learns from shadow releases, in equal numbers of each value.
+        """Learns from shadow releases, in equal numbers of each value; may run in any thread.
 
         Args:
-            releases: float32 (n, p + q): the p entries of the surface's layout, then q columns of
-                phi(z) where the adversary knows the records but for the secret.
+            releases: float32 (n, m + q): the m entries of its view (of the p of the surface's
+                layout), then q columns of phi(z) where the adversary knows the records but for
+                the secret.
             values: positions in the support of the secret, int64 (n,).
             surface: what is known beside them.
             seed: the only source of randomness.

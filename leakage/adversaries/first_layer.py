@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from leakage.adversaries.base import Adversary, Array, Scores, Surface
+from leakage.adversaries.views import Columns, View
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
@@ -33,6 +34,16 @@ class FirstLayer(Adversary):
         first_linear(surface.layout, surface.features)
 
     @override
+    def view(self, surface: Surface, seed: int) -> View:
+        weight, bias = first_linear(surface.layout, surface.features)
+        b, W = surface.layout.span(bias), surface.layout.span(weight)
+        width = b.stop - b.start
+        columns = [
+            W.start + row * surface.features + j for row in range(width) for j in surface.one_hot
+        ]
+        return Columns((*range(b.start, b.stop), *columns))
+
+    @override
     def fit(
         self,
         releases: NDArray[np.float32],
@@ -40,13 +51,13 @@ class FirstLayer(Adversary):
         surface: Surface,
         seed: int,
     ) -> Scores:
-        weight, bias = first_linear(surface.layout, surface.features)
-        columns = list(surface.one_hot)
+        c = len(surface.one_hot)
+        span = surface.layout.span(first_linear(surface.layout, surface.features)[1])
+        width = span.stop - span.start
 
         def scores(seen: NDArray[np.float32]) -> Array:
-            b = seen[:, surface.layout.span(bias)].astype(np.float64)  # (n, width)
-            W = seen[:, surface.layout.span(weight)].astype(np.float64)
-            W = W.reshape(len(seen), -1, surface.features)[:, :, columns]  # (n, width, c)
+            b = seen[:, :width].astype(np.float64)
+            W = seen[:, width : width * (1 + c)].astype(np.float64).reshape(-1, width, c)
             size = (b**2).sum(1, keepdims=True)
             distance = ((W - b[:, :, None]) ** 2).sum(1)  # (n, c)
             return np.where(size > 0, -distance / np.where(size > 0, size, 1.0), 0.0)

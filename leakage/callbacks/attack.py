@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import defaultdict
-from pathlib import Path
+from collections import defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import torch
+import pandas as pd
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.data import default_collate
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from tqdm import tqdm
 from typing_extensions import override
 
 from leakage.callbacks.checks import check_training
+from leakage.callbacks.ledger import Ledger
+from leakage.callbacks.surroundings import find_population, make_engine
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
-from leakage.game import Graded, Match
+from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.population import Population
-from leakage.report.board import draw_curves, introduce
-from leakage.report.rows import Row, keep_earlier, write_rows
-from leakage.report.run import write_run
-from leakage.report.summary import summary_table
+from leakage.rounds import Observation
 from leakage.rules import Game
 
-_SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
-_PROBED_LABELS = 64
+_PENDING = 2  # rounds whose guesses may be under way while training goes on
 _log = logging.getLogger("leakage.attack")
 
 
@@ -42,23 +39,28 @@ class Attack(Callback):
     Args:
         game: the rules.
         defense: M, the same object that `Defend` trains through; none where left out.
-        population: the data; that of the data module where left out.
+        population: the data; that of the data module, or of a table of attributes, where left out.
+        attributes: a table with a row for each record of the training data, in its order.
     """
 
     def __init__(
-        self, game: Game, defense: Defense | None = None, population: Population | None = None
+        self,
+        game: Game,
+        defense: Defense | None = None,
+        population: Population | None = None,
+        attributes: pd.DataFrame | None = None,
     ) -> None:
         self.game = game
         self.defense = NoDefense() if defense is None else defense
-        self._given = population
-        self._rows: list[Row] = []
-        self._best: dict[tuple[int, str], str] = {}
+        self._given, self._table = population, attributes
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._pending: deque[tuple[Observation, int]] = deque()
+        self._pool: ThreadPoolExecutor | None = None
+        self._ledger: Ledger | None = None
+        self._owns_pool = False
         self._plan = ""
-        self._suffix = ""
         self._splits = ""
         self._first_round = 0
-        self._written = False
 
     @property
     @override
@@ -72,24 +74,20 @@ class Attack(Callback):
         if stage != "fit":
             return
         self._started = time.perf_counter()
-        check_training(trainer, pl_module, self.defense)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-        mine = [callback for callback in callbacks if isinstance(callback, Attack)].index(self)
-        self._suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
+        check_training(trainer, pl_module, self.defense, named_loss=self.game.loss is not None)
         last, epochs = max(self.game.rounds), trainer.max_epochs
         if epochs is not None and 0 <= epochs < last:
             raise LeakageError(
                 f"attack.rounds: round {last} is played after {last} epochs, but"
                 f" trainer.max_epochs is {epochs}"
             )
-        self._population = self._given or _population_of(trainer)
-        self._splits = self._population.fingerprint
-        layout = Layout.of(pl_module)
-        self._match = Match(self.game, self._population, self.defense, layout)
-        self._written = False
-        self._rows.clear()
-        self._seconds.clear()
-        self._best.clear()
+        self._splits, self._ledger = "", None
+        first = _attacks(trainer)[0]
+        self._owns_pool = first is self  # all secrets share the cores
+        self._pool = ThreadPoolExecutor(self.game.workers) if first is self else first._pool
+        table = self._table is not None or self.game.attributes is not None
+        if not table and not is_overridden("configure_model", pl_module):
+            self._prepare(trainer, pl_module)  # a mistake then leaves no file
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -97,16 +95,29 @@ class Attack(Callback):
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if self._splits:  # it plays: validate and test have nothing to attack
-            self._population.check_fingerprint(state_dict["splits"])
+        self._splits = state_dict["splits"]
+
+    @override
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._ledger is None:  # now there are layers, and training data
+            self._prepare(trainer, pl_module)
+        if self._splits:  # of the checkpoint that training goes on from
+            self._population.check_fingerprint(self._splits)
+        self._splits = self._population.fingerprint
+
+    def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
+        self._population = self._given or find_population(trainer, self.game, self._table)
+        self._match = Match(self.game, self._population, self.defense, Layout.of(module))
+        mine = _attacks(trainer).index(self)
+        suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
+        self._ledger = Ledger(self.game, self.defense, self._population, self._match, suffix)
+        self._seconds.clear()
+        self._pending.clear()
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                settings = {"defense": self.defense.label} | self.game.settings
-                data = f"{self._population.name}, {self._kind()}"
-                introduce(logger.experiment, self.game.secret.name, {"data": data} | settings)
+        if self._ledger:
+            self._ledger.introduce(trainer)
         self._first_round = trainer.current_epoch + (trainer.global_step > 0)
         if trainer.global_step == 0:
             self._play(trainer, pl_module, 0)
@@ -119,6 +130,17 @@ class Attack(Callback):
             )
 
     @override
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self._collect(trainer, most=_PENDING)
+
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_last_batch:
             self._play(trainer, pl_module, trainer.current_epoch + 1)
@@ -127,148 +149,83 @@ class Attack(Callback):
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._collect(trainer, most=0)
+        rows = self._ledger.rows if self._ledger else []
         due = {round_ for round_ in self.game.rounds if round_ >= self._first_round}
-        missed = sorted(due - {row.round for row in self._rows})
+        missed = sorted(due - {row.round for row in rows})
         if missed:
             _log.warning("rounds %s were not reached and have no figures", missed)
-        self._write(trainer)
-        if self._rows:
-            data = f"{self._population.name} ({self._kind()})"
-            print("\n" + summary_table(self._rows, self._best, self._utility(trainer), data))
-            if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-                print(f"\nwritten to {_folder(trainer)}")
+        if self._ledger and rows:
+            self._write(self._ledger, trainer)
+            print(self._ledger.summary(trainer))
+
+    @override
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._owns_pool and self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    @override
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        if self._pool is not None:  # Lightning calls no teardown now
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
         if round_ not in self.game.rounds:
             return
         start = time.perf_counter()
-        engine = GradientEngine(
-            module,
-            self._population.records,
-            self._probe(),
-            epoch=round_,
-            collate=getattr(trainer.train_dataloader, "collate_fn", None) or default_collate,
-        )
-        plan = f"{engine.plan.path} ({engine.plan.reason}), p = {engine.layout.p} parameters"
-        if plan != self._plan:
-            _log.info("gradients: %s", plan)
-            self._plan = plan
+        engine = make_engine(trainer, module, self._population, self.game, round_)
+        assert self._pool is not None
         hidden = trainer.progress_bar_callback is None
-        with tqdm(total=self._match.steps, leave=False, disable=hidden) as bar:
+        with tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})") as bar:
 
             def progress(step: str) -> None:
-                bar.set_description(f"attack, round {round_}: {step}")
-                bar.update()
+                bar.set_description_str(f"attack, round {round_}: {step}")
 
-            graded = self._match.play(round_, engine, progress)
-        if not self._rows:
+            observation = self._match.observe(round_, engine, self._pool.submit, progress)
+        if engine.broken:
+            _log.warning(
+                "round %d: the gradients of %d records hold NaN or inf and count as zero; the first"
+                " is record %d",
+                round_,
+                len(engine.broken),
+                engine.broken[0],
+            )
+        if not self._plan:
             for split, reuse in self._match.reuse.items():
                 _log.info("%s: %s", split, reuse)
-        for result in graded:
-            self._record(trainer, result)
-        self._seconds["attack"] += time.perf_counter() - start
-        self._write(trainer)
+        self._tell(engine)
+        self._pending.append((observation, trainer.global_step))
+        self._seconds["releases"] += time.perf_counter() - start
+        self._collect(trainer, most=_PENDING if self.game.workers > 1 else 0)
 
-    def _probe(self) -> torch.Tensor:
-        """Records for the engine's comparison: four, and one of each further label."""
-        records = self._population.splits["shadow_fit"].tolist()
-        labels = self._population.labels.tolist()
-        of_label = {labels[record]: record for record in reversed(records)}
-        return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
+    def _collect(self, trainer: Trainer, most: int) -> None:
+        """Grades the rounds whose guesses are made, and waits until at most so many are left."""
+        ledger = self._ledger
+        while ledger and self._pending and (self._pending[0][0].done or len(self._pending) > most):
+            observation, step = self._pending.popleft()
+            start = time.perf_counter()
+            ledger.record(trainer, self._match.judge(observation), step)
+            self._seconds["grading"] += time.perf_counter() - start
+            self._write(ledger, trainer)
 
-    def _record(self, trainer: Trainer, result: Graded) -> None:
-        secret, step = self.game.secret.name, trainer.global_step
-        suffix = "_rounds" if result.rounds == "sum" else ""
-        if result.best_baseline:
-            self._best[result.round, result.rounds] = result.best_baseline
-        for knowledge in result.knowledge or ("",):
-            group = "attack" if knowledge else "baseline"
-            tag = "/".join(filter(None, (group, secret, result.name, knowledge)))
-            for metric, figure in result.figures.items():
-                self._rows.append(
-                    Row(
-                        result.round,
-                        step,
-                        result.rounds,
-                        secret,
-                        self.game.k,
-                        self.game.others,
-                        self.defense.label,
-                        knowledge,
-                        result.name,
-                        metric,
-                        figure.value,
-                        figure.low,
-                        figure.high,
-                        figure.n,
-                        figure.units,
-                        figure.note,
-                    )
-                )
-            shown = {
-                f"{tag}/{metric}{suffix}": result.figures[metric].value
-                for metric in _SHOWN
-                if metric in result.figures
-            }
-            new = knowledge in result.knowledge[:1]  # static and adaptive may be one answer
-            for logger in trainer.loggers:
-                logger.log_metrics(shown, step)
-                if isinstance(logger, TensorBoardLogger) and new and not suffix:
-                    posterior = result.answer.log_posterior
-                    truth, support = self._match.truth.values, self._match.support
-                    draw_curves(logger.experiment, tag, step, posterior, truth, support)
+    def _tell(self, engine: GradientEngine) -> None:
+        plan = f"{engine.plan}, p = {engine.layout.p} parameters"
+        if plan == self._plan:
+            return
+        _log.info("gradients: %s", plan)
+        if engine.unused and not self._plan:
+            _log.warning(
+                "the loss does not use %s: their gradient counts as zero", ", ".join(engine.unused)
+            )
+        self._plan = plan
 
-    def _write(self, trainer: Trainer) -> None:
-        if trainer.fast_dev_run or not self._rows:  # type: ignore[attr-defined]
-            return  # the one leaves nothing behind, and an empty file would take a full one's place
-        folder = _folder(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not self._written:
-            for name in (f"attack{self._suffix}.csv", f"run{self._suffix}.json"):
-                keep_earlier(folder / name)
-            self._written = True
-        write_rows(folder / f"attack{self._suffix}.csv", self._rows)
+    def _write(self, ledger: Ledger, trainer: Trainer) -> None:
         total = time.perf_counter() - self._started
-        seconds = {"fit": total} | self._seconds
-        utility = {k: float(v) for k, v in trainer.callback_metrics.items() if "utility" in k}
-        write_run(
-            folder / f"run{self._suffix}.json",
-            self._population,
-            self.game.settings,
-            self.defense.label,
-            seconds,
-            utility,
-            self._plan,
-        )
-
-    def _kind(self) -> str:
-        return "a stand-in: made-up records" if self._population.standin else "real records"
-
-    def _utility(self, trainer: Trainer) -> str:
-        labels = self._population.labels[self._population.splits["validation"]]
-        majority = float(labels.bincount().max()) / len(labels)
-        figures = [
-            f"{name.removeprefix('utility/val_')} {float(value):.3f}"
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("utility/val_")
-        ]
-        shown = ", ".join(figures) or "no metric named utility/val_... was logged"
-        return (
-            f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
-        )
+        ledger.write(trainer, {"fit": total} | self._seconds, self._plan)
 
 
-def _folder(trainer: Trainer) -> Path:
-    return Path(trainer.log_dir or trainer.default_root_dir)
-
-
-def _population_of(trainer: Trainer) -> Population:
-    data = getattr(trainer, "datamodule", None)
-    population = getattr(data, "population", None)
-    if not isinstance(population, Population):
-        raise LeakageError(
-            f"data: {type(data).__name__} has no attribute `population` of type"
-            " leakage.population.Population, which tells the attack the records, their attributes"
-            " and splits; give it one, or pass one to Attack"
-        )
-    return population
+def _attacks(trainer: Trainer) -> list[Attack]:
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, Attack)]

@@ -13,14 +13,15 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from torch.utils.data import Dataset
 from typing_extensions import override
 
+from leakage.callbacks.surroundings import as_written
 from leakage.defenses import Defense
 from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
-from leakage.game import release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 from leakage.randomness import torch_generator
+from leakage.releases import release
 
 _log = logging.getLogger("leakage.defend")
 
@@ -92,8 +93,9 @@ class Defend(Callback):
         records = _Records(self._batch, self._records)
         every = torch.arange(len(records))
         epoch = module.current_epoch
-        engine = GradientEngine(module, records, every, epoch=epoch)  # a few may agree in label
-        return release(engine, every.unsqueeze(0), self.defense, self._generator)
+        with as_written(module):
+            engine = GradientEngine(module, records, every, epoch=epoch)  # a few may agree in label
+        return next(release(engine, every.unsqueeze(0), self.defense, self._generator))
 
     @override
     def state_dict(self) -> dict[str, Any]:

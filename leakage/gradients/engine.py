@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -12,17 +12,20 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from leakage.errors import LeakageError
-from leakage.gradients.factored import Factored, NotFactoredError
-from leakage.gradients.layout import Layout
-from leakage.gradients.loss import Loss, LossFunction, running
+from leakage.gradients.choice import Comparison
+from leakage.gradients.compare import is_close, refuse_non_finite, worst_layer
+from leakage.gradients.layout import Layout, rows_at_once
+from leakage.gradients.loss import Loss, LossFunction, computing
 from leakage.gradients.plain import Plain
-from leakage.gradients.records import PerRecord, RecordWise, Vmapped
-from leakage.gradients.source import Source, same
-from leakage.randomness import isolated
+from leakage.gradients.records import PerRecord
+from leakage.gradients.source import Source
+
+_log = logging.getLogger("leakage.gradients")
 
 PATHS = ("factored", "record-wise", "batch-wise")
-_TOLERANCE = 1e-4  # of the norm, in float32; mixing records shows as 1e-1 and more
+_TOLERANCE = 1e-2  # of the norm of a batch that is used; mixing records shows as 1e-1 and more
 _PIECE = 1024  # records at once where the memory allows more
+_LARGE = 2**18  # entries of a record's gradient from which on it is not formed for one batch
 _GIB = 2**30
 
 
@@ -56,10 +59,11 @@ class Plan:
 class GradientEngine:
     """Gradients of batches of records at one state of a module.
 
-    The path is chosen by comparing on a few records: where the gradient of a batch is the mean
-    of its records' gradients, each record is computed once, however many batches hold it; where
-    records mix (BatchNorm in training mode), layers are stochastic or vmap refuses, each batch is
-    computed by itself. Neither the module nor any global random state changes.
+    The path is chosen by comparing on a few records, and compared again on the first batch of
+    each table: where the gradient of a batch is the mean of its records' gradients, each record is
+    computed once, however many batches hold it; where records mix (BatchNorm in training mode),
+    anything draws at random or vmap refuses, each batch is computed by itself. Neither the module
+    nor any global random state changes.
 
     Args:
         module: a LightningModule; a detached copy is taken.
@@ -97,8 +101,13 @@ class GradientEngine:
         self._trainable = [p for p in self._loss.module.parameters() if p.requires_grad]
         self._plain = Plain(self._loss, self._source, self._trainable)
         self._memory = memory
-        self._records: RecordWise | None = None
-        self.plan = self._choose(self._usable(probe), path)
+        comparison = Comparison(self._plain, self.layout, probe)
+        self._choice = comparison.choose(path)
+        self._probe, self._passed = comparison.probe, 0
+        self._records = self._choice.records
+        self.unused = comparison.unused
+        way = self._records.path if self._records is not None else "batch-wise"
+        self.plan = self._plan(way, self._choice.reason, self._choice.saved)
 
     @property
     def broken(self) -> list[int]:
@@ -134,6 +143,7 @@ class GradientEngine:
             LeakageError: NaN or inf, counted and with the layer; a per-record map where no
                 record has a gradient of its own.
         """
+        self._check(indices[: min(4, self.plan.rows)])
         if self._records is None and per_record is not None:
             raise LeakageError(
                 "defense: it maps the gradient of each record before the mean, but the model"
@@ -144,143 +154,87 @@ class GradientEngine:
         for part in indices.split(rows):
             if self._records is None:
                 means = self._one_by_one(part, generator)
+            elif per_record is None and self._is_dear(part):
+                means = self._plain.gradients(part, [0] * len(part))
+                if not means.isfinite().all():  # a broken record counts as zero
+                    means = self._average(part, None, width)
             else:
-                with isolated(0, self._source.device):  # nothing stochastic takes this path
-                    means = self._records.average(part, self.plan.chunk, per_record, width)
-                self._refuse_broken(len(part.unique()))
-            self._refuse_non_finite(means)
+                means = self._average(part, per_record, width)
+                self._refuse_broken(part)
+            refuse_non_finite(means, self.layout, self._loss.name)
             yield means.cpu()
 
     def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         seeds = torch.randint(2**62, (len(indices),), generator=generator).tolist()
-        means = torch.empty(len(indices), self.layout.p, device=self._source.device)
-        for place, row, seed in zip(means, indices, seeds, strict=True):
-            place.copy_(self._plain.gradient(row, seed))
-        return means
+        return self._plain.gradients(indices, seeds)
 
-    def _refuse_broken(self, used: int) -> None:
-        broken = len(self.broken)
-        if 2 * broken > used:
+    def _average(self, indices: Tensor, per_record: PerRecord | None, width: int) -> Tensor:
+        assert self._records is not None
+        with computing(self._source.device):  # nothing stochastic takes this path
+            return self._records.average(indices, self.plan.chunk, per_record, width)
+
+    def _is_dear(self, indices: Tensor) -> bool:
+        """Whether the gradients of records would cost more than those of the batches.
+
+        They do where hardly a record is in two batches, and where large ones must be formed.
+        """
+        assert self._records is not None
+        seldom = 2 * len(indices.unique()) > indices.numel()
+        return seldom and self._records.formed > _LARGE
+
+    def _check(self, indices: Tensor) -> None:
+        """Compares the first batch (k,) that is used with plain autograd: a probe cannot show all.
+
+        Records of several lengths, a branch that few take, a loss of pairs that are alike. Beside
+        records of other batches, and in a few pieces: alone, any loss would be its own mean.
+        """
+        if self._records is None or torch.equal(indices[0], self._probe):
+            return
+        expected = self._plain.gradient(indices[0])
+        if not expected.isfinite().all():
+            return  # it is counted where it is used
+        try:
+            with computing(self._source.device):
+                chunk = min(self.plan.chunk, max(2, len(indices.unique()) // 4))
+                found = self._records.average(indices, chunk, None, self.layout.p)[0]
+        except Exception:  # of records that do not go together
+            found = torch.full_like(expected, torch.nan)
+        if is_close(found, expected, self._choice.scale, _TOLERANCE):
+            self._passed += 1
+            return
+        layer = worst_layer(self.layout, expected, found)
+        reason = f"records mix: {layer} differs from the mean over {indices.shape[1]} records"
+        if self._passed:
             raise LeakageError(
-                f"model {self._loss.name}: {broken} of {used} records have a gradient with NaN or"
-                " inf; training has diverged or the records are not finite"
+                f"model {self._loss.name}: {reason}, after {self._passed} batches where it was the"
+                " mean; let the loss of each batch be the mean of its records' losses, or of none"
             )
-
-    def _usable(self, probe: Tensor) -> Tensor:
-        """The probe without records whose gradient is not finite, if that leaves two."""
-        if self._plain.gradient(probe, seed=0).isfinite().all():
-            return probe
-        halves = probe.split(1)
-        finite = [half for half in halves if self._plain.gradient(half, 0).isfinite().all()]
-        usable = torch.cat(finite) if len(finite) > 1 else probe
-        self._refuse_non_finite(self._plain.gradient(usable, seed=0).unsqueeze(0))
-        return usable
-
-    def _choose(self, probe: Tensor, forced: str | None) -> Plan:
-        parts = self._plain.parts(probe, seed=0)
-        self.unused = tuple(
-            name for name, part in zip(self.layout.names, parts, strict=True) if part is None
-        )
-        expected = self._plain.gradient(probe, seed=0)
-        again = self._plain.gradient(probe, seed=0)
-        if not _close(again, expected):
-            raise LeakageError(
-                f"model {self._loss.name}: the same batch and random state give another gradient"
-                f" the second time, first of all in {self._worst_layer(expected, again)}, so the"
-                " module keeps state between batches; reset it at the start of training_step, or"
-                " keep it in a buffer"
-            )
-        saved = -(-self._plain.saved_bytes(probe) // len(probe))
-        reasons = self._reasons_against_records(probe, expected)
-        for way in () if reasons else (Factored, Vmapped):
-            if forced not in (None, way.path):
-                continue
-            reason = self._try(way, probe, expected)
-            if reason is None:
-                assert self._records is not None
-                equal = f"equal to plain autograd on {len(probe)} records"
-                return self._plan(self._records.path, "; ".join([*reasons, equal]), saved)
-            reasons.append(reason)
         self._records = None
-        if forced not in (None, "batch-wise"):
-            raise LeakageError(f"model {self._loss.name}: no {forced} path, {'; '.join(reasons)}")
-        return self._plan("batch-wise", reasons[-1] if reasons else "as asked for", saved)
+        self.plan = self._plan("batch-wise", reason, self._choice.saved)
+        _log.warning("model %s: gradients are now %s", self._loss.name, self.plan)
 
-    def _reasons_against_records(self, probe: Tensor, expected: Tensor) -> list[str]:
-        other = self._plain.gradient(probe, seed=1)
-        if _close(other, expected):
-            return []
-        batches = []
-        for seed in (0, 1):
-            with isolated(seed):
-                batches.append(self._source.batch(probe))
-        if not same(*batches):
-            return ["records are drawn anew: the data set gives another one each time"]
-        layer = self._worst_layer(expected, other)
-        return [f"stochastic layers: {layer} changes from call to call"]
-
-    def _try(self, way: type[RecordWise], probe: Tensor, expected: Tensor) -> str | None:
-        """Why a way is not to be taken; None, and it is the engine's, where it is right."""
-        with running(self._loss.module) as layers:
-            try:
-                with isolated(0, self._source.device):
-                    found = way(self._loss, self._source, self._trainable, self.layout.p)
-                    # In two pieces: a loss that weighs records within a batch shows.
-                    half = -(-len(probe) // 2)
-                    mean = found.average(probe.unsqueeze(0), half, None, self.layout.p)[0]
-                    few = probe[:3]
-                    each = found.of(few)
-            except NotFactoredError as error:
-                return f"not factored: {error}"
-            except Exception as error:  # whatever a training_step does with what it is given
-                place = layers[-1] if layers else self._loss.step_name
-                said = (str(error).strip() or type(error).__name__).splitlines()[0]
-                return f"{way.label} refuses in {place}: {said}"
-        if not _close(mean, expected):
-            layer = self._worst_layer(expected, mean)
-            return f"records mix: {layer} differs from the mean over records"
-        groups = [[0]] if len(few) == 1 else [list(c) for c in combinations(range(len(few)), 2)]
-        for group in groups:  # pairs tell three records apart
-            pair = self._plain.gradient(few[group], seed=0)
-            if not _close(each[group].mean(0), pair):
-                layer = self._worst_layer(pair, each[group].mean(0))
-                return f"records mix: {layer} differs from the mean over records"
-        found.broken.clear()
-        self._records = found
-        return None
+    def _refuse_broken(self, indices: Tensor) -> None:
+        if not self.broken:
+            return
+        used = indices.unique()
+        broken = int(torch.isin(used, torch.tensor(self.broken, device=used.device)).sum())
+        if 2 * broken > len(used):
+            raise LeakageError(
+                f"model {self._loss.name}: {broken} of {len(used)} records have a gradient with"
+                " NaN or inf; training has diverged or the records are not finite"
+            )
 
     def _plan(self, path: str, reason: str, saved: int) -> Plan:
         row = 4 * self.layout.p
         record = self._records.bytes_of_record(saved) if self._records is not None else saved + row
-        needed = 3 * max(row, record)
+        step = rows_at_once(self.layout.p)
+        needed = 3 * max(step * row, record)
         if needed > self._memory:
             raise LeakageError(
                 f"attack.memory: {self._memory / _GIB:.2g} GiB are too little for one record of"
                 f" {self._loss.name}, which has p = {self.layout.p} parameters; at least"
                 f" {needed / _GIB:.2g} GiB are needed"
             )
-        rows = max(1, self._memory // 3 // row)
+        rows = self._memory // 3 // row // step * step
         chunk = max(1, min(_PIECE, self._memory // 3 // record))
         return Plan(path, reason, chunk, rows, min(self._memory, rows * row + chunk * record))
-
-    def _worst_layer(self, expected: Tensor, found: Tensor) -> str:
-        difference = (found - expected).abs().nan_to_num(torch.inf)
-        spans = [difference[self.layout.span(name)].max() for name in self.layout.names]
-        return self.layout.names[int(torch.stack(spans).argmax())]
-
-    def _refuse_non_finite(self, means: Tensor) -> None:
-        if means.sum(1).isfinite().all():
-            return
-        bad = ~means.isfinite()
-        if bad.any():
-            counts = [int(bad[:, self.layout.span(name)].sum()) for name in self.layout.names]
-            worst = self.layout.names[counts.index(max(counts))]
-            raise LeakageError(
-                f"model {self._loss.name}: {int(bad.any(1).sum())} of {len(means)} batch gradients"
-                f" hold NaN or inf, most of them in {worst}; training has diverged or a record"
-                " is not finite"
-            )
-
-
-def _close(found: Tensor, expected: Tensor) -> bool:
-    return bool((found - expected).norm() <= _TOLERANCE * expected.norm() + 1e-12)

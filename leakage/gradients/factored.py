@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from typing_extensions import override
 
 from leakage.gradients.clip import Clip
-from leakage.gradients.layers import Layer, rule_for
+from leakage.gradients.layers import Layer, Workspace, rule_for
 from leakage.gradients.loss import Loss
-from leakage.gradients.records import PerRecord, RecordWise, add_records, pieces
+from leakage.gradients.records import Membership, PerRecord, RecordWise, pieces
 from leakage.gradients.source import Source
 
 
@@ -52,15 +51,24 @@ class Factored(RecordWise):
         for parameter in trainable:
             spans[id(parameter)] = slice(start, start + parameter.numel())
             start += parameter.numel()
-        self.layers = list(_layers(loss.module, spans))
+        self.layers = list(_layers(loss.module, spans, Workspace()))
+        self._averaged: set[Layer] = set()
 
     @override
     def of(self, records: Tensor) -> Tensor:
         out = torch.empty(len(records), self.p, device=self.source.device)
+        seen = set()
         for layer, a, b in self._factors(records):
             for name, gradients in layer.gradients(a, b).items():
                 out[:, layer.spans[name]] = gradients
+            seen.add(layer)
+        self._zero_all_but(seen, out)
         return out
+
+    @property
+    @override
+    def formed(self) -> int:
+        return sum(layer.size for layer in self._averaged)
 
     @override
     def bytes_of_record(self, saved: int) -> int:
@@ -76,34 +84,41 @@ class Factored(RecordWise):
         used, position = table.unique(return_inverse=True)
         position = position.to(self.source.device)
         out = torch.empty(n, width, device=self.source.device)
-        kept: dict[Layer, list[tuple[Tensor, Tensor]]] = {}
+        kept: dict[Layer, list[tuple[int, Tensor, Tensor]]] = {}
         averaged: set[Layer] = set()
         for start, piece in pieces(used, chunk):
             factors = self._factors(piece)
             if isinstance(per_record, Clip):
                 factors = _clipped(list(factors), per_record)
+            members = Membership(position - start, len(piece))
             for layer, a, b in factors:
                 b = b / k
                 if layer in kept or (layer not in averaged and layer.gathers(a)):
-                    kept.setdefault(layer, []).append((a, b))
+                    kept.setdefault(layer, []).append((start, a, b))
                     continue
                 for name, gradients in layer.gradients(a, b).items():
                     columns = out[:, layer.spans[name]]
-                    add_records(columns, gradients, position - start, new=layer not in averaged)
+                    members.add(columns, gradients, new=layer not in averaged)
                 averaged.add(layer)
         for layer, parts in kept.items():
-            a, b = (_joined(factors) for factors in zip(*parts, strict=True))
+            a = _joined([(start, a) for start, a, _ in parts], len(used))
+            b = _joined([(start, b) for start, _, b in parts], len(used))
             layer.average(a, b, position, out)
+        self._zero_all_but(averaged | kept.keys(), out)
+        self._averaged = averaged
+        return out
+
+    def _zero_all_but(self, seen: set[Layer], out: Tensor) -> None:
+        """Layers that the loss does not use have gradient zero."""
         for layer in self.layers:
-            if layer not in kept and layer not in averaged:  # the loss does not use it
+            if layer not in seen:
                 for span in layer.spans.values():
                     out[:, span] = 0
-        return out
 
     def _factors(self, records: Tensor) -> Iterator[tuple[Layer, Tensor, Tensor]]:
         """The factors of each layer that the loss of these records uses; zero where not finite."""
         m = len(records)
-        with self._listening() as calls, torch.enable_grad():
+        with self._listening() as calls:
             loss = self.loss(self.source.batch(records)) * m
             if not loss.requires_grad:
                 raise NotFactoredError("no layer's output reaches the loss")
@@ -146,7 +161,8 @@ class Factored(RecordWise):
                 kept: Tensor = output
                 return kept
 
-            handles.append(layer.module.register_forward_hook(keep))
+            # Before hooks of others, which may change the output or keep it.
+            handles.append(layer.module.register_forward_hook(keep, prepend=True))
 
         for layer in self.layers:
             listen(layer)
@@ -159,6 +175,7 @@ class Factored(RecordWise):
                 handle.remove()
             for parameter in self.trainable:
                 parameter.requires_grad_(True)
+            self.loss.state.restore()
 
 
 def _clipped(
@@ -179,7 +196,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, Tensor | int | float | bool | str | None)
 
 
-def _layers(module: nn.Module, spans: dict[int, slice]) -> Iterator[Layer]:
+def _layers(module: nn.Module, spans: dict[int, slice], workspace: Workspace) -> Iterator[Layer]:
     seen: set[int] = set()
     for name, part in module.named_modules():
         own = {n: spans[id(q)] for n, q in part.named_parameters(recurse=False) if id(q) in spans}
@@ -192,12 +209,19 @@ def _layers(module: nn.Module, spans: dict[int, slice]) -> Iterator[Layer]:
         if shared or len({span.start for span in own.values()}) < len(own):
             raise NotFactoredError(f"{kind} shares a parameter with another layer")
         seen |= {span.start for span in own.values()}
-        yield rule_for(part, own)
+        yield rule_for(part, own, workspace)
 
 
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    """Factors (m, L, width) of several pieces of records, the shorter ones padded with zeros."""
-    if len(parts) == 1:
-        return parts[0]
-    rows = max(part.shape[1] for part in parts)
-    return torch.cat([F.pad(part, (0, 0, 0, rows - part.shape[1])) for part in parts])
+def _joined(parts: Sequence[tuple[int, Tensor]], m: int) -> Tensor:
+    """Factors (m, L, width) of pieces of the records, each with its first position.
+
+    Zero where a piece has fewer rows than another, or does not use the layer at all.
+    """
+    first = parts[0][1]
+    if len(first) == m:
+        return first
+    rows = max(part.shape[1] for _, part in parts)
+    whole = first.new_zeros(m, rows, first.shape[2])
+    for start, part in parts:
+        whole[start : start + len(part), : part.shape[1]] = part
+    return whole

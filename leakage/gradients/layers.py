@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -25,17 +26,32 @@ _GATHERED_ROWS = 8  # up to here a product of gathered factors beats an average 
 _WORKSPACE = 2**20  # floats of a gathered product at once: they stay in the caches
 
 
+class Workspace:
+    """Memory that is kept between layers: fresh one costs more than what is computed in it."""
+
+    def __init__(self) -> None:
+        self._kept = torch.empty(0)
+
+    def take(self, like: Tensor, *shape: int) -> Tensor:
+        """A tensor of this shape, that holds until the next one is taken."""
+        size = prod(shape)
+        if len(self._kept) < size or self._kept.device != like.device:
+            self._kept = torch.empty(size, device=like.device)
+        return self._kept[:size].view(shape)
+
+
 class Layer(ABC):
     """The rule of one kind of layer.
 
     Args:
         module: the layer.
         spans: its trained parameters.
+        workspace: shared with the other layers of the module.
     """
 
-    def __init__(self, module: nn.Module, spans: Spans) -> None:
+    def __init__(self, module: nn.Module, spans: Spans, workspace: Workspace) -> None:
         self.module: Any = module  # of a kind that a leaf knows
-        self.spans = spans
+        self.spans, self._workspace = spans, workspace
 
     @property
     def size(self) -> int:
@@ -48,7 +64,10 @@ class Layer(ABC):
 
     @abstractmethod
     def gradients(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
-        """Each parameter's gradient of each record, by its name: (m, entries)."""
+        """Each parameter's gradient of each record, by its name: (m, entries).
+
+        They hold until those of another layer are computed.
+        """
 
     def gathers(self, a: Tensor) -> bool:
         """Whether `average` is the cheaper way for factors of this size."""
@@ -79,7 +98,9 @@ class Product(Layer):
     def gradients(self, a: Tensor, b: Tensor) -> dict[str, Tensor]:
         parts = {}
         if "weight" in self.spans:
-            parts["weight"] = torch.bmm(b.transpose(1, 2), a).flatten(1)
+            weight = self._workspace.take(a, len(a), b.shape[2], a.shape[2])
+            torch.bmm(b.transpose(1, 2), a, out=weight)
+            parts["weight"] = weight.flatten(1)
         if "bias" in self.spans:
             parts["bias"] = b.sum(1)
         return parts
@@ -210,8 +231,10 @@ class Redo(Layer):
         return dict(zip(self.spans, whole.split(sizes, 1), strict=True))
 
 
-def rule_for(module: nn.Module, spans: Spans) -> Layer:
+def rule_for(module: nn.Module, spans: Spans, workspace: Workspace) -> Layer:
     """The rule that knows a layer; `Redo` for those that none knows."""
+    if not spans.keys() <= {"weight", "bias"}:  # another way to write its weight
+        return Redo(module, spans, workspace)
     plain = (
         isinstance(module, nn.Conv1d | nn.Conv2d)
         and module.groups == 1
@@ -219,12 +242,12 @@ def rule_for(module: nn.Module, spans: Spans) -> Layer:
         and not isinstance(module.padding, str)
     )
     if type(module) is nn.Linear or (type(module) in (nn.Conv1d, nn.Conv2d) and plain):
-        return Product(module, spans)
+        return Product(module, spans, workspace)
     if type(module) in (nn.LayerNorm, nn.GroupNorm):
-        return Scale(module, spans)
+        return Scale(module, spans, workspace)
     if type(module) is nn.Embedding and not module.scale_grad_by_freq and module.max_norm is None:
-        return Lookup(module, spans)
-    return Redo(module, spans)
+        return Lookup(module, spans, workspace)
+    return Redo(module, spans, workspace)
 
 
 def _patches(layer: Any, x: Tensor) -> Tensor:

@@ -83,3 +83,24 @@ class Layout:
         columns = torch.arange(self.p).split(list(self.sizes))
         part = Layout(tuple(self.names[i] for i in kept), tuple(self.shapes[i] for i in kept))
         return part, torch.cat([columns[i] for i in kept])
+
+    def groups(self, most: int = 32) -> dict[str, tuple[str, ...]]:
+        """The parameters of each layer, by its name; of larger parts where there are too many.
+
+        Args:
+            most: groups, at least 1.
+        """
+        depth = max(name.count(".") for name in self.names) + 1
+        while True:
+            groups: dict[str, tuple[str, ...]] = {}
+            for name in self.names:
+                layer = ".".join(name.split(".")[: min(depth, name.count("."))]) or name
+                groups[layer] = (*groups.get(layer, ()), name)
+            if len(groups) <= most or depth <= 1:
+                return groups
+            depth -= 1
+
+
+def rows_at_once(p: int) -> int:
+    """How many rows of (n, p) M takes at once: about 4 MB of them."""
+    return max(1, min(256, 2**20 // p))

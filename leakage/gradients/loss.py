@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol, cast
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from leakage.errors import LeakageError
+from leakage.gradients.state import State
+from leakage.randomness import isolated
 
 _Kind = inspect.Parameter
 
@@ -31,8 +34,8 @@ class Trainable(Protocol):
 class Loss(nn.Module):
     """Calls the training_step of a copy of a module, which logs nowhere and trains nothing.
 
-    The copy keeps each layer's mode (training or evaluation), so that gradients are the ones
-    that training shares; it computes in float32, and compiled parts run as they were written.
+    The copy keeps each layer's mode (training or evaluation) and the hooks on gradients, so that
+    gradients are the ones that training shares; it computes in float32.
 
     Args:
         module: any LightningModule under automatic optimization.
@@ -50,8 +53,11 @@ class Loss(nn.Module):
     ) -> None:
         super().__init__()
         self.name = type(module).__name__
-        self.module = copy.deepcopy(module, _without_graphs(module)).to(device or "cpu").float()
+        with torch.inference_mode(False):
+            self.module = _copied(module).to(device or "cpu").float()
         self.module.zero_grad(set_to_none=True)
+        self.hooked = _hook_alike(module, self.module)
+        self.state = State(self.module)
         self._function = function
         for log in ("log", "log_dict"):
             object.__setattr__(self.module, log, _log_nowhere)
@@ -76,13 +82,11 @@ class Loss(nn.Module):
 
     def forward(self, batch: Any) -> Tensor:
         """The scalar loss of a batch."""
-        # What is compiled would be compiled again for every size, and hides its layers.
-        with torch.compiler.set_stance("force_eager"):
-            if self._function is not None:
-                output = self._function(self.module, batch)
-            else:
-                step = cast(Trainable, self.module).training_step
-                output = step(batch, 0) if self._numbered else step(batch)
+        if self._function is not None:
+            output = self._function(self.module, batch)
+        else:
+            step = cast(Trainable, self.module).training_step
+            output = step(batch, 0) if self._numbered else step(batch)
         loss = output.get("loss") if isinstance(output, dict) else output
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             found = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else repr(loss)
@@ -102,15 +106,37 @@ class Loss(nn.Module):
         return copied
 
 
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module, _without_graphs(module))
+    except Exception as error:  # of whatever a module may hold
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise LeakageError(
+            f"model {type(module).__name__}: it cannot be copied, to observe it without training"
+            f" it: {said}; let it hold nothing that copy.deepcopy refuses"
+        ) from error
+
+
+def _hook_alike(module: nn.Module, copied: nn.Module) -> tuple[str, ...]:
+    """Gives the copy the hooks on gradients of parameters, which copying drops; their names."""
+    hooked = []
+    pairs = zip(module.named_parameters(), copied.parameters(), strict=True)
+    for (name, parameter), counterpart in pairs:
+        for hook in (parameter._backward_hooks or {}).values():
+            counterpart.register_hook(hook)
+            hooked.append(name)
+    return tuple(hooked)
+
+
 def _without_graphs(module: nn.Module) -> dict[int, Any]:
-    """A memo for `deepcopy`: tensors that a step left in the module, without their graphs."""
-    left = [
-        leaf
-        for part in module.modules()
-        for leaf in tree_leaves(vars(part))
-        if isinstance(leaf, Tensor) and leaf.grad_fn is not None
-    ]
-    return {id(tensor): tensor.detach().clone() for tensor in left}
+    """A memo for `deepcopy`: tensors that a step left in the module, without their graphs.
+
+    What makes an optimizer stays as it is: through it a command line holds on to all of a run.
+    """
+    leaves = [leaf for part in module.modules() for leaf in tree_leaves(vars(part))]
+    left = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.grad_fn is not None]
+    makers = [leaf for leaf in leaves if isinstance(leaf, partial)]
+    return {id(t): t.detach().clone() for t in left} | {id(maker): maker for maker in makers}
 
 
 def _progress(trainer: Any, epoch: int) -> SimpleNamespace:
@@ -139,11 +165,26 @@ def _log_nowhere(*_: Any, **__: Any) -> None:
 
 
 @contextmanager
-def running(module: nn.Module) -> Iterator[list[str]]:
-    """The layers that run, outermost first: after an error, the last is where it came from."""
+def computing(device: torch.device | None = None) -> Iterator[None]:
+    """Where losses are computed: autograd is on, and the global randomness is one of its own.
+
+    What is compiled runs as it was written: it would be compiled again for every size of a batch,
+    and hides its layers.
+    """
+    with (
+        isolated(0, device),
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.compiler.set_stance("force_eager"),
+    ):
+        yield
+
+
+def failing_layer(module: nn.Module, call: Callable[[], Any]) -> str | None:
+    """The innermost layer that runs where a call fails, which has failed before."""
     layers: list[str] = []
 
-    def leave(*_: Any) -> None:
+    def leave(*_: Any) -> None:  # what a hook returns would be the output
         layers.pop()
 
     handles = []
@@ -155,7 +196,10 @@ def running(module: nn.Module) -> Iterator[list[str]]:
                 layer.register_forward_hook(leave),
             ]
     try:
-        yield layers
+        with suppress(Exception):
+            call()
+            layers.clear()
+        return layers[-1] if layers else None
     finally:
         for handle in handles:
             handle.remove()

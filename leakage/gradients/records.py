@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from leakage.gradients.source import Source
 PerRecord = Callable[[Tensor], Tensor]
 """Maps record gradients (m, p) to (m, q), each row by itself."""
 
-_COLUMNS = 2**11  # of an average at once: a piece of the gradients that stays near the caches
+_WIDE = 2**13  # entries from which on a step of Python costs less than a row
 
 
 class RecordWise(ABC):
@@ -43,6 +44,11 @@ class RecordWise(ABC):
     def of(self, records: Tensor) -> Tensor:
         """The gradient of each record (m,), float32 (m, p)."""
 
+    @property
+    def formed(self) -> int:
+        """The entries of a record's gradient that are formed before they are averaged."""
+        return self.p
+
     @abstractmethod
     def bytes_of_record(self, saved: int) -> int:
         """What one record takes of the memory while its gradient is computed.
@@ -65,7 +71,8 @@ class RecordWise(ABC):
                 gradients[~whole] = 0
             if per_record is not None:
                 gradients = per_record(gradients)
-            add_records(out, gradients, (position - start).to(out.device), new=start == 0)
+            members = Membership((position - start).to(out.device), len(piece))
+            members.add(out, gradients, new=start == 0)
         return out.div_(k)
 
     def finite(self, rows: Tensor, records: Tensor) -> Tensor:
@@ -86,6 +93,8 @@ class Vmapped(RecordWise):
 
     def __init__(self, loss: Loss, source: Source, trainable: list[nn.Parameter], p: int) -> None:
         super().__init__(loss, source, trainable, p)
+        if loss.state.moves_parameters:  # it would leave tensors of vmap in them
+            raise RuntimeError("it changes parameters by itself")
         self._scratch = loss.twin()
         names = {id(parameter): name for name, parameter in self._scratch.named_parameters()}
         self._names = [names[id(parameter)] for parameter in trainable]
@@ -100,7 +109,10 @@ class Vmapped(RecordWise):
         pairs = zip(self._names, self.trainable, strict=True)
         detached = {name: parameter.detach() for name, parameter in pairs}
         axes = tree_map(lambda leaf: 0 if isinstance(leaf, Tensor) else None, batch)
-        gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
+        try:
+            gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
+        finally:
+            self._scratch.state.restore()
         return torch.cat([g.flatten(1) for g in gradients.values()], dim=1).float()
 
     @override
@@ -119,24 +131,36 @@ def pieces(used: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
         start += len(piece)
 
 
-def add_records(out: Tensor, gradients: Tensor, row: Tensor, *, new: bool) -> None:
-    """Adds the gradients (m, q) of a piece of the records to the sums `out` (n, q).
+class Membership:
+    """Which records of a piece stand in which rows of a table.
 
     Args:
-        out: a sum for each row of a table.
-        gradients: of the records of the piece.
         row: where each entry of the table (n, k) stands in the piece; outside 0..m-1: elsewhere.
-        new: whether `out` holds nothing yet.
+        m: the records of the piece.
     """
-    here = (row >= 0) & (row < len(gradients))
-    offsets = here.sum(1).cumsum(0).roll(1)
-    offsets[0] = 0
-    flat = row[here]
-    for columns in torch.arange(out.shape[1]).split(_COLUMNS):
-        part = slice(int(columns[0]), int(columns[-1]) + 1)
-        block = gradients[:, part].contiguous()
-        sums = F.embedding_bag(flat, block, offsets, mode="sum")
+
+    def __init__(self, row: Tensor, m: int) -> None:
+        here = (row >= 0) & (row < m)
+        self._rows, self._records = here.nonzero()[:, 0], row[here]
+        ends = F.pad(here.sum(1).cumsum(0), (1, 0))
+        ones = torch.ones(len(self._records), device=row.device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse ", category=UserWarning)
+            self._matrix = torch.sparse_csr_tensor(ends, self._records, ones, (len(row), m))
+
+    def add(self, out: Tensor, gradients: Tensor, *, new: bool) -> None:
+        """Adds the gradients (m, q) of the piece to the sums (n, q).
+
+        Args:
+            out: a sum for each row of the table.
+            gradients: of the records of the piece.
+            new: whether `out` holds nothing yet.
+        """
         if new:
-            out[:, part] = sums
-        else:
-            out[:, part] += sums
+            out.zero_()
+        if out.shape[1] < _WIDE or len(self._records) > len(out):
+            torch.addmm(out, self._matrix, gradients, out=out)
+            return
+        # Few records in many rows: a product would go through all of them.
+        for row, record in zip(self._rows.tolist(), self._records.tolist(), strict=True):
+            out[row] += gradients[record]

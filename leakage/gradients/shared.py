@@ -13,7 +13,10 @@ def read_shared_gradient(module: nn.Module) -> Tensor:
     """
     return torch.cat(
         [
-            (torch.zeros_like(p) if p.grad is None else p.grad).detach().flatten().float()
+            (torch.zeros_like(p) if p.grad is None else p.grad.to_dense())
+            .detach()
+            .flatten()
+            .float()
             for p in module.parameters()
             if p.requires_grad
         ]

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
-from leakage.report.figures import calibration_figure, posterior_figure, roc_figure
+from leakage.metrics.intervals import Estimate
+from leakage.report.figures import (
+    calibration_figure,
+    layers_figure,
+    posterior_figure,
+    roc_figure,
+)
 
 
 def introduce(writer: SummaryWriter, secret: str, told: Mapping[str, Any]) -> None:
@@ -57,3 +63,17 @@ def draw_curves(
         ("posterior", posterior_figure),
     ):
         writer.add_figure(f"{tag}/{name}", draw(log_posterior, truth, support), step)
+
+
+def draw_layers(
+    writer: SummaryWriter, tag: str, step: int, figures: Mapping[str, Estimate]
+) -> None:
+    """Adds the map of leakage by layer.
+
+    Args:
+        writer: of the run.
+        tag: of the adversary that looked at each layer alone.
+        step: optimizer steps before the release.
+        figures: the AUROC of each layer, from the input to the output.
+    """
+    writer.add_figure(f"{tag}/layers", layers_figure(figures), step)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
+
+from leakage.metrics.intervals import Estimate
 
 _BINS = np.linspace(0, 1, 11)
 
@@ -60,6 +64,30 @@ def posterior_figure(
     axes.hist(groups, bins=2 * (len(_BINS) - 1), range=(0, 1), label=list(support))
     axes.set(xlabel="posterior of the true value", ylabel="trials")
     axes.legend(loc="upper left")
+    return figure
+
+
+def layers_figure(figures: Mapping[str, Estimate]) -> Figure:
+    """AUROC of an adversary that sees one layer alone, with its interval; input layer on top."""
+    figure = Figure(figsize=(6, 1.2 + 0.3 * len(figures)))
+    axes = figure.subplots()
+    places = np.arange(len(figures))
+    values = np.array([estimate.value for estimate in figures.values()])
+    low = np.array([estimate.low for estimate in figures.values()])
+    high = np.array([estimate.high for estimate in figures.values()])
+    axes.barh(places, values - 0.5, left=0.5, height=0.6, color="tab:blue")
+    known = np.isfinite(low) & np.isfinite(high)
+    around = np.stack([values - low, high - values])[:, known].clip(min=0)
+    axes.errorbar(values[known], places[known], xerr=around, fmt="none", ecolor="black", capsize=3)
+    for place, value in zip(places, values, strict=True):
+        axes.annotate(
+            f"{value:.3f}", (0.005, place), xycoords=("axes fraction", "data"), va="center"
+        )
+    axes.axvline(0.5, color="grey", linestyle=":")
+    axes.set(yticks=places, yticklabels=list(figures), xlabel="AUROC (0.5: chance)")
+    axes.set_xlim(min(0.35, *values), 1.01)
+    axes.invert_yaxis()
+    figure.tight_layout()
     return figure
 
 

@@ -23,6 +23,7 @@ class Row:
         defense: M with its settings.
         knowledge: of M: `static` or `adaptive`; empty for a baseline.
         adversary: its name, or that of the baseline.
+        layers: what it saw of a release: `all` that adversaries see, or one layer.
         metric: its name; shares are in 0..1, `bits` and `bits_raw` in bits.
         value: the figure; empty where it is undefined.
         low: lower 95% limit; empty where there is none.
@@ -41,6 +42,7 @@ class Row:
     defense: str
     knowledge: str
     adversary: str
+    layers: str
     metric: str
     value: float
     low: float

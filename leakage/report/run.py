@@ -38,6 +38,7 @@ def write_run(
     run: dict[str, Any] = {
         "data": population.name,
         "standin": population.standin,
+        "trained_on": population.trained_on,
         "splits": {name: len(records) for name, records in population.splits.items()},
         "game": dict(game),
         "defense": defense,

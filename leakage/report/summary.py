@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from leakage.report.rows import Row
+from leakage.rounds import SEEN
 
 
 def summary_table(
@@ -19,6 +20,8 @@ def summary_table(
         utility: the model's, in words.
         data: the data set, and whether it is a stand-in.
     """
+    by_layer = [row for row in rows if row.layers != SEEN]
+    rows = [row for row in rows if row.layers == SEEN]
     figures = {
         (row.round, row.rounds, row.knowledge, row.adversary, row.metric): row for row in rows
     }
@@ -64,7 +67,7 @@ def summary_table(
     others = f" + {first.others} of others" if first.others else ""
     title = f"secret {first.secret}, k = {first.k}{others}, defense {first.defense}, data {data}"
     rule = "-" * max(map(len, table))
-    notes = [*_refused(rows), _strongest(rows), _baselines(rows), utility]
+    notes = [*_refused(rows), _strongest(rows), *_layers(by_layer), _baselines(rows), utility]
     return "\n".join([title, rule, *table, rule, *notes])
 
 
@@ -76,6 +79,17 @@ def _strongest(rows: Sequence[Row]) -> str:
     together = "all rounds together" if best.rounds == "sum" else f"round {best.round}"
     known = "" if best.defense == "none" else ", which knows of the defense"
     return f"strongest: {best.adversary}{known}, {together}: AUROC {_interval(best)}"
+
+
+def _layers(rows: Sequence[Row]) -> list[str]:
+    """The layers that tell most when they are all that an adversary sees."""
+    rows = [row for row in rows if row.knowledge == "adaptive"]
+    if not rows:
+        return []
+    ranked = sorted(rows, key=lambda row: -row.value)[:3]
+    shown = ", ".join(f"{row.layers} {row.value:.3f}" for row in ranked)
+    first = rows[0]
+    return [f"one layer alone, round {first.round}, AUROC of {first.adversary}: {shown}"]
 
 
 def _refused(rows: Sequence[Row]) -> list[str]:

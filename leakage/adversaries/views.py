@@ -1,0 +1,141 @@
+"""What of a release reaches an adversary: p entries become m, so that (n, p) never stands whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from leakage.randomness import torch_generator
+
+Reduce = Callable[[Tensor], Tensor]
+"""Maps rows (n, p) to (n, m), each by itself and linearly: the mean of maps is the map of means."""
+
+
+class View(ABC):
+    """A choice of what an adversary looks at; settings only."""
+
+    @abstractmethod
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        """Fixes the map on shadow releases.
+
+        Args:
+            shadow: blocks of rows, float32 (rows, p), in order; may be gone through once.
+            values: the secret of each row, int64 (n,).
+        """
+
+
+@dataclass(frozen=True)
+class Whole(View):
+    """Every entry."""
+
+    @override
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        return lambda rows: rows
+
+
+@dataclass(frozen=True)
+class Columns(View):
+    """Some entries, in this order.
+
+    Args:
+        columns: their positions.
+    """
+
+    columns: tuple[int, ...]
+
+    @override
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        columns = torch.tensor(self.columns, dtype=torch.int64)
+        return lambda rows: rows[:, columns]
+
+
+@dataclass(frozen=True)
+class FTest(View):
+    """The entries with the largest F statistic between the values of the secret, ascending.
+
+    Args:
+        count: how many, at least 1; all where there are fewer.
+    """
+
+    count: int
+
+    @override
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        statistic = f_statistic(shadow, values)
+        if self.count >= len(statistic):
+            return lambda rows: rows
+        ranked = statistic.nan_to_num(nan=-1.0, posinf=torch.inf).argsort(
+            descending=True, stable=True
+        )
+        columns = ranked[: self.count].sort().values
+        return lambda rows: rows[:, columns]
+
+
+@dataclass(frozen=True)
+class CountSketch(View):
+    """Sums of entries with random signs (Charikar et al. 2002): it keeps distances on average.
+
+    Entry j goes to the bucket (j + shift) mod count, with a shift for each run of `count` entries:
+    two entries of a run never meet, two of different runs do with probability 1 / count.
+
+    Args:
+        count: m, the number of buckets.
+        seed: of the signs and shifts.
+    """
+
+    count: int
+    seed: int
+
+    @override
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        p = next(iter(shadow)).shape[1]
+        if p <= self.count:
+            return lambda rows: rows
+        generator = torch_generator(self.seed, "count sketch", p)
+        runs = -(-p // self.count)
+        signs = torch.randint(2, (p,), generator=generator, dtype=torch.int8) * 2 - 1
+        shifts = torch.randint(self.count, (runs,), generator=generator)
+        return lambda rows: self._sketch(rows, signs, shifts)
+
+    def _sketch(self, rows: Tensor, signs: Tensor, shifts: Tensor) -> Tensor:
+        m, at_once = self.count, 64  # runs: so many entries that they stay in the caches
+        sums = torch.zeros(len(rows), m)
+        for run in range(0, len(shifts), at_once):
+            part = slice(run * m, (run + at_once) * m)
+            signed = rows[:, part] * signs[part]
+            signed = F.pad(signed, (0, -signed.shape[1] % m)).view(len(rows), -1, m)
+            source = (torch.arange(m) - shifts[run : run + at_once].unsqueeze(1)) % m  # (runs, m)
+            sums += signed.gather(2, source.expand(len(rows), -1, -1)).sum(1)
+        return sums
+
+
+def f_statistic(shadow: Iterable[Tensor], values: Tensor) -> Tensor:
+    """The one-way F statistic of each entry between the values (Fisher 1925), float64 (p,).
+
+    NaN where an entry is constant; inf where it separates the values without any spread.
+    """
+    c = int(values.max()) + 1
+    holds = torch.nn.functional.one_hot(values, c).double()  # (n, c)
+    first, start = torch.empty(0), 0
+    sums = squares = torch.empty(0)
+    for block in shadow:
+        if not start:  # differences to a release: a constant entry has no spread at all
+            first = block[0].double()
+            sums, squares = torch.zeros(c, len(first)).double(), torch.zeros(len(first)).double()
+        shifted = block.double() - first
+        sums += holds[start : start + len(block)].T @ shifted
+        squares += shifted.square().sum(0)
+        start += len(block)
+    counts = holds.sum(0)
+    present = counts > 0
+    between_raw = (sums[present].square() / counts[present].unsqueeze(1)).sum(0)
+    between = between_raw - sums.sum(0).square() / counts.sum()
+    within = (squares - between_raw).clamp(min=0)
+    degrees = int(present.sum())
+    return (between / (degrees - 1)) / (within / (len(values) - degrees))

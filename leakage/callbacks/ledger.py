@@ -1,0 +1,164 @@
+"""What an attack leaves while it runs: rows, files, scalars and figures of each graded round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from leakage.defenses import Defense
+from leakage.game import Match
+from leakage.population import Population
+from leakage.report.board import draw_curves, draw_layers, introduce
+from leakage.report.rows import Row, keep_earlier, write_rows
+from leakage.report.run import write_run
+from leakage.report.summary import summary_table
+from leakage.rounds import SEEN, Graded
+from leakage.rules import Game
+
+_SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
+
+
+class Ledger:
+    """Writes down what one attack found.
+
+    Args:
+        game: its rules.
+        defense: M.
+        population: the data.
+        match: the game under way.
+        suffix: of the files, where several attacks run in one Trainer.
+    """
+
+    def __init__(
+        self, game: Game, defense: Defense, population: Population, match: Match, suffix: str
+    ) -> None:
+        self.rows: list[Row] = []
+        self._game, self._defense, self._population = game, defense, population
+        self._match, self._suffix = match, suffix
+        self._best: dict[tuple[int, str], str] = {}
+        self._written = False
+
+    @property
+    def _data(self) -> str:
+        kind = "a stand-in: made-up records" if self._population.standin else "real records"
+        trained_on = ", which the model trains on" if self._population.trained_on else ""
+        return f"{self._population.name} ({kind}{trained_on})"
+
+    def introduce(self, trainer: Trainer) -> None:
+        """Tells the loggers what the run is."""
+        told = {"data": self._data, "defense": self._defense.label} | self._game.settings
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                introduce(logger.experiment, self._game.secret.name, told)
+
+    def record(self, trainer: Trainer, results: Sequence[Graded], step: int) -> None:
+        """Adds the figures of a round that was played after so many optimizer steps."""
+        for result in results:
+            for knowledge in result.knowledge or ("",):
+                self._add(result, knowledge, step)
+                if result.layers == SEEN:
+                    self._log(trainer, result, knowledge, step)
+        layers = [result for result in results if result.layers != SEEN]
+        if layers:
+            tag = f"attack/{self._game.secret.name}/{layers[0].name}/{layers[0].knowledge[-1]}"
+            figures = {result.layers: result.figures["auroc"] for result in layers}
+            for logger in trainer.loggers:
+                if isinstance(logger, TensorBoardLogger):
+                    draw_layers(logger.experiment, tag, step, figures)
+
+    def _add(self, result: Graded, knowledge: str, step: int) -> None:
+        if result.best_baseline:
+            self._best[result.round, result.rounds] = result.best_baseline
+        kept = result.figures if result.layers == SEEN else {"auroc": result.figures["auroc"]}
+        for metric, figure in kept.items():
+            self.rows.append(
+                Row(
+                    result.round,
+                    step,
+                    result.rounds,
+                    self._game.secret.name,
+                    self._game.k,
+                    self._game.others,
+                    self._defense.label,
+                    knowledge,
+                    result.name,
+                    result.layers,
+                    metric,
+                    figure.value,
+                    figure.low,
+                    figure.high,
+                    figure.n,
+                    figure.units,
+                    figure.note,
+                )
+            )
+
+    def _log(self, trainer: Trainer, result: Graded, knowledge: str, step: int) -> None:
+        group = "attack" if knowledge else "baseline"
+        tag = "/".join(filter(None, (group, self._game.secret.name, result.name, knowledge)))
+        suffix = "_rounds" if result.rounds == "sum" else ""
+        shown = {
+            f"{tag}/{metric}{suffix}": result.figures[metric].value
+            for metric in _SHOWN
+            if metric in result.figures
+        }
+        new = knowledge in result.knowledge[:1]  # static and adaptive may be one answer
+        for logger in trainer.loggers:
+            logger.log_metrics(shown, step)
+            if isinstance(logger, TensorBoardLogger) and new and not suffix:
+                posterior = result.answer.log_posterior
+                truth, support = self._match.truth.values, self._match.support
+                draw_curves(logger.experiment, tag, step, posterior, truth, support)
+
+    def write(self, trainer: Trainer, seconds: Mapping[str, float], plan: str) -> None:
+        """Writes the files anew.
+
+        Args:
+            trainer: knows the folder and the utility so far.
+            seconds: spent in each stage so far.
+            plan: how gradients were computed.
+        """
+        if trainer.fast_dev_run or not self.rows:  # type: ignore[attr-defined]
+            return  # the one leaves nothing behind, and an empty file would take a full one's place
+        folder = _folder(trainer)
+        folder.mkdir(parents=True, exist_ok=True)
+        table, run = (folder / f"attack{self._suffix}.csv", folder / f"run{self._suffix}.json")
+        if not self._written:
+            keep_earlier(table)
+            keep_earlier(run)
+            self._written = True
+        write_rows(table, self.rows)
+        metrics = trainer.callback_metrics.items()
+        utility = {name: float(v) for name, v in metrics if "utility" in name or "val" in name}
+        settings, defense = self._game.settings, self._defense.label
+        write_run(run, self._population, settings, defense, seconds, utility, plan)
+
+    def summary(self, trainer: Trainer) -> str:
+        """The table that a run ends with, and where the files are."""
+        table = summary_table(self.rows, self._best, self._utility(trainer), self._data)
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return f"\n{table}"
+        return f"\n{table}\n\nwritten to {_folder(trainer)}"
+
+    def _utility(self, trainer: Trainer) -> str:
+        figures = [
+            f"{name.removeprefix('utility/').removeprefix('val_')} {float(value):.3f}"
+            for name, value in trainer.callback_metrics.items()
+            if name.removeprefix("utility/").startswith("val")
+        ]
+        shown = ", ".join(figures) or "no metric named val... or utility/val... was logged"
+        records = self._population.splits.get("validation")
+        if records is None or not len(records):
+            return f"utility: {shown}"
+        labels = self._population.labels[records]
+        majority = float(labels.bincount().max()) / len(labels)
+        return (
+            f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
+        )
+
+
+def _folder(trainer: Trainer) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir)

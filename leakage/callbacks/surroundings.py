@@ -1,0 +1,119 @@
+"""What a Trainer tells the game: the records, how batches are made of them, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils.data import default_collate
+
+from leakage.errors import LeakageError
+from leakage.gradients.engine import GradientEngine
+from leakage.population import Population
+from leakage.rules import Game
+from leakage.table import population_of, read_table
+
+_STEPS = ("training_step", "validation_step", "test_step", "predict_step")
+_PROBED_LABELS = 64
+
+
+def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) -> Population:
+    """The records of a table of attributes, else those of the data module.
+
+    Args:
+        trainer: about to train.
+        game: may name a table.
+        table: one from Python, instead.
+    """
+    if table is None and game.attributes is not None:
+        table = read_table(game.attributes)
+    if table is not None:
+        trainer.fit_loop.setup_data()  # as Lightning does, once, before the first epoch
+        records = getattr(trainer.train_dataloader, "dataset", None)
+        if records is None:
+            raise LeakageError(
+                "attack.attributes: a row is about a record of the data set of one training"
+                f" DataLoader, found a {type(trainer.train_dataloader).__name__} without a data set"
+            )
+        return population_of(
+            records,
+            table,
+            name=type(records).__name__,
+            labels=game.labels,
+            units=game.units,
+            seed=game.seed,
+            trained_on=True,
+            source="attack.attributes" if game.attributes is None else str(game.attributes),
+        )
+    data = getattr(trainer, "datamodule", None)
+    population = getattr(data, "population", None)
+    if not isinstance(population, Population):
+        found = "there is no data module" if data is None else f"{type(data).__name__} has none"
+        raise LeakageError(
+            "attack.attributes: the attack needs to know the attributes of the records; name a"
+            " table with a row for each record of the training data, or use a data module with an"
+            f" attribute `population` of type leakage.population.Population ({found})"
+        )
+    return population
+
+
+def make_engine(
+    trainer: Trainer, module: LightningModule, population: Population, game: Game, epoch: int
+) -> GradientEngine:
+    """The engine at the weights that training has reached, on the device that it uses."""
+    with as_written(module):
+        return GradientEngine(
+            module,
+            population.records,
+            probe_of(population),
+            epoch=epoch,
+            collate=getattr(trainer.train_dataloader, "collate_fn", None) or default_collate,
+            prepare=_batch_hooks(trainer, module),
+            loss=game.loss,
+            device=module.device if module.device.type == "cuda" else None,
+            memory=int(game.memory * 2**30),
+        )
+
+
+@contextmanager
+def as_written(module: LightningModule) -> Iterator[None]:
+    """Takes the steps that `trainer.fit(torch.compile(module))` compiled out of a module.
+
+    They are bound to this very module, which a copy of it would go on to call.
+    """
+    names = ("forward", *_STEPS) if getattr(module, "_compiler_ctx", None) else ()
+    compiled = {name: vars(module).pop(name) for name in names if name in vars(module)}
+    try:
+        yield
+    finally:
+        vars(module).update(compiled)
+
+
+def probe_of(population: Population) -> torch.Tensor:
+    """Records for the engine's comparison: four, and one of each further label."""
+    records = population.splits["shadow_fit"].tolist()
+    labels = population.labels.tolist()
+    of_label = {labels[record]: record for record in reversed(records)}
+    return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
+
+
+def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any] | None:
+    """The batch-transfer hooks of the data module, else of the module, as Lightning picks them."""
+    owners = [owner for owner in (getattr(trainer, "datamodule", None), module) if owner]
+    hooks = []
+    for name in ("on_before_batch_transfer", "on_after_batch_transfer"):
+        owner = next((owner for owner in owners if is_overridden(name, owner)), None)
+        if owner is not None:
+            hooks.append(getattr(owner, name))
+
+    def prepare(batch: Any) -> Any:
+        for hook in hooks:
+            batch = hook(batch, 0)
+        return batch
+
+    return prepare if hooks else None

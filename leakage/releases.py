@@ -1,0 +1,97 @@
+"""g~ = M(g) of many batches, some rows at a time, and what adversaries keep of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Generator, Tensor
+
+from leakage.defenses import Defense
+from leakage.defenses.checks import checked_release
+from leakage.gradients.engine import GradientEngine
+from leakage.gradients.layout import rows_at_once
+
+Reduce = Callable[[Tensor], Tensor]
+
+
+def release(
+    engine: GradientEngine, batches: Tensor, defense: Defense, generator: Generator
+) -> Iterator[Tensor]:
+    """g~ = M(g) for each row of record indices (n, k), as blocks of float32 (rows, p).
+
+    M sees a number of rows that p alone decides, and stochastic layers have a stream of their own:
+    so no release depends on the memory.
+    """
+    layout = engine.layout
+    stochastic = Generator().manual_seed(generator.initial_seed())
+    per_record = (lambda g: defense.per_record(g, layout)) if defense.record_wise else None
+    for means in engine.blocks(batches, stochastic, per_record):
+        for some in means.split(rows_at_once(layout.p)):
+            yield checked_release(defense, some, batches.shape[1], layout, generator)
+
+
+@dataclass(frozen=True)
+class Releases:
+    """The releases of one split in one round, computed whenever they are gone through.
+
+    Args:
+        engine: at the weights of the round.
+        batches: record indices, int64 (n, k).
+        defense: M.
+        seed: of M and of stochastic layers.
+        columns: the entries that adversaries see of a release.
+    """
+
+    engine: GradientEngine
+    batches: Tensor
+    defense: Defense
+    seed: int
+    columns: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = Generator().manual_seed(self.seed)
+        for block in release(self.engine, self.batches, self.defense, generator):
+            yield self._seen(block)
+
+    def kept(self) -> Sequence[Tensor] | Releases:
+        """Its blocks, to go through again at no cost, where the memory holds all of them."""
+        return list(self) if self._fits else self
+
+    def through(self, reduces: Sequence[Reduce]) -> list[Tensor]:
+        """What each of some linear maps leaves of all releases, float32 (n, m) each."""
+        if not reduces:
+            return []
+        if self._fits or not self._linear:
+            return reduced(self, reduces)
+        # The map of a mean is the mean of maps: a record is mapped once, however many hold it.
+        layout, per_record = self.engine.layout, self.defense.per_record
+        widths = [r(self._seen(torch.zeros(1, layout.p))).shape[1] for r in reduces]
+
+        def mapped(gradients: Tensor) -> Tensor:
+            seen = self._seen(per_record(gradients, layout).cpu())
+            return torch.cat([reduce(seen) for reduce in reduces], 1).to(gradients.device)
+
+        generator = Generator().manual_seed(self.seed)
+        blocks = self.engine.blocks(self.batches, generator, mapped, sum(widths))
+        return list(torch.cat(list(blocks)).split(widths, 1))
+
+    @property
+    def _fits(self) -> bool:
+        return len(self.batches) <= self.engine.plan.rows
+
+    @property
+    def _linear(self) -> bool:
+        """Whether M is the identity after the mean, of gradients that records have."""
+        after_the_mean = type(self.defense).release is not Defense.release
+        return not after_the_mean and self.engine.plan.path != "batch-wise"
+
+    def _seen(self, block: Tensor) -> Tensor:
+        return block if len(self.columns) == self.engine.layout.p else block[:, self.columns]
+
+
+def reduced(blocks: Sequence[Tensor] | Releases, reduces: Sequence[Reduce]) -> list[Tensor]:
+    """What each map leaves of all blocks, float32 (n, m) each."""
+    parts = [[reduce(block) for reduce in reduces] for block in blocks]
+    return [torch.cat(columns) for columns in zip(*parts, strict=True)]
