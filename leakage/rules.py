@@ -56,7 +56,7 @@ class Game:
     adversaries: list[Adversary] = field(default_factory=lambda: [RandomForest(), BoostedTrees()])
     layers: list[str] = field(default_factory=lambda: ["*"])
     layer_map: bool = False
-    memory: float = 1.0
+    memory: float = 2.0
     cores: int = 0
     known: Literal["nothing", "features"] = "nothing"
     seed: int = 0

@@ -531,9 +531,7 @@ CASES: dict[str, Case] = {
         lambda: normed(nn.Linear(D, D), parametrizations.spectral_norm), "record-wise"
     ),
     "weight norm by hooks": Case(lambda: normed(nn.Linear(D, D), OLD_WEIGHT_NORM), "factored"),
-    "spectral norm by hooks": Case(
-        lambda: normed(nn.Linear(D, D), OLD_SPECTRAL_NORM), "record-wise"
-    ),
+    "spectral norm by hooks": Case(lambda: normed(nn.Linear(D, D), OLD_SPECTRAL_NORM), "factored"),
     "heads by label": Case(lambda: ByLabel("where"), "factored"),
     "heads by label, on some records each": Case(lambda: ByLabel("some"), "batch-wise"),
     "a head that few pieces use": Case(lambda: ByLabel("if any"), "factored"),

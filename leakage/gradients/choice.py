@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
+from textwrap import shorten
 
 import torch
 from torch import Tensor
@@ -134,15 +136,17 @@ class Comparison:
             return f"not factored: {error}"
         except Exception as error:  # whatever a training_step does with what it is given
             place = failing_layer(self._loss.module, gradients) or self._loss.step_name
+            if "BatchNorm" in place:  # its own words are about vmap, and long
+                return f"records mix in {place}, which is in training mode"
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return f"{way.label} refuses in {place}: {said}"
+            return f"{way.label} refuses in {place}: {shorten(said, 120, placeholder='...')}"
+        finally:
+            self._loss.state.restore()
         scale = float(each.norm(dim=1).mean())
-        places = torch.arange(len(few))
-        pairs = torch.combinations(places, 2) if len(few) > 1 else places.unsqueeze(0)
-        expected_pairs = self.plain.gradients(few[pairs], [0] * len(pairs))
-        means = [(self.look.gradient, mean)]  # and pairs, which tell three records apart
-        means += zip(expected_pairs, each[pairs].mean(1), strict=True)
-        for expected, average in means:
+        groups = [[0]] if len(few) == 1 else [list(c) for c in combinations(range(len(few)), 2)]
+        for group in ([], *groups):  # all, and pairs, which tell three records apart
+            expected = self.plain.gradient(few[group]) if group else self.look.gradient
+            average = each[group].mean(0) if group else mean
             if not is_close(average, expected, scale):
                 layer = worst_layer(self.layout, expected, average)
                 return f"records mix: {layer} differs from the mean over records"

@@ -89,7 +89,7 @@ class GradientEngine:
         prepare: Callable[[Any], Any] | None = None,
         loss: LossFunction | None = None,
         device: torch.device | None = None,
-        memory: int = _GIB,
+        memory: int = 2 * _GIB,
         path: str | None = None,
     ) -> None:
         self.layout = Layout.of(module)
@@ -150,7 +150,7 @@ class GradientEngine:
                 f" {self._loss.name} gives no record a gradient of its own ({self.plan.reason})"
             )
         width = self.layout.p if width is None else width
-        rows = max(self.plan.rows, self.plan.rows * self.layout.p // width)
+        rows = self._rows(indices, width)
         for part in indices.split(rows):
             if self._records is None:
                 means = self._one_by_one(part, generator)
@@ -163,6 +163,17 @@ class GradientEngine:
                 self._refuse_broken(part)
             refuse_non_finite(means, self.layout, self._loss.name)
             yield means.cpu()
+
+    def _rows(self, indices: Tensor, width: int) -> int:
+        """How many batches stand whole at once, with the factors that are kept for them."""
+        if width < self.layout.p:  # what is left of a record is small, and nothing is kept
+            return self.plan.rows * self.layout.p // width
+        held = self._records.held if self._records is not None else 0
+        third, step = self._memory // 3, rows_at_once(self.layout.p)
+        if held * min(len(indices.unique()), self.plan.rows * indices.shape[1]) <= third:
+            return self.plan.rows
+        rows = third // (held * indices.shape[1]) // step * step
+        return max(step, min(rows, self.plan.rows))
 
     def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         seeds = torch.randint(2**62, (len(indices),), generator=generator).tolist()
@@ -228,13 +239,14 @@ class GradientEngine:
         row = 4 * self.layout.p
         record = self._records.bytes_of_record(saved) if self._records is not None else saved + row
         step = rows_at_once(self.layout.p)
-        needed = 3 * max(step * row, record)
+        # The comparison holds some gradients at once; a block is made while the last one is used.
+        needed = max(6 * step * row, 3 * record, 16 * row)
         if needed > self._memory:
             raise LeakageError(
                 f"attack.memory: {self._memory / _GIB:.2g} GiB are too little for one record of"
                 f" {self._loss.name}, which has p = {self.layout.p} parameters; at least"
                 f" {needed / _GIB:.2g} GiB are needed"
             )
-        rows = self._memory // 3 // row // step * step
+        rows = self._memory // 6 // row // step * step
         chunk = max(1, min(_PIECE, self._memory // 3 // record))
-        return Plan(path, reason, chunk, rows, min(self._memory, rows * row + chunk * record))
+        return Plan(path, reason, chunk, rows, min(self._memory, 2 * rows * row + chunk * record))

@@ -53,6 +53,7 @@ class Factored(RecordWise):
             start += parameter.numel()
         self.layers = list(_layers(loss.module, spans, Workspace()))
         self._averaged: set[Layer] = set()
+        self._held = 0
 
     @override
     def of(self, records: Tensor) -> Tensor:
@@ -69,6 +70,11 @@ class Factored(RecordWise):
     @override
     def formed(self) -> int:
         return sum(layer.size for layer in self._averaged)
+
+    @property
+    @override
+    def held(self) -> int:
+        return self._held
 
     @override
     def bytes_of_record(self, saved: int) -> int:
@@ -106,6 +112,8 @@ class Factored(RecordWise):
             layer.average(a, b, position, out)
         self._zero_all_but(averaged | kept.keys(), out)
         self._averaged = averaged
+        held = sum(a.nbytes + b.nbytes for parts in kept.values() for _, a, b in parts)
+        self._held = held // len(used)
         return out
 
     def _zero_all_but(self, seen: set[Layer], out: Tensor) -> None:
@@ -140,6 +148,7 @@ class Factored(RecordWise):
                 a, b = a.clone(), b.clone()
                 a[~whole], b[~whole] = 0, 0
             yield layer, a, b
+        self.loss.state.restore()  # a layer that was run again may have moved its own
 
     @contextmanager
     def _listening(self) -> Iterator[dict[Layer, list[_Call]]]:

@@ -102,7 +102,7 @@ class Plain:
             for parameter in self.trainable:
                 parameter.grad = None
             self.loss.state.restore()
-        if not loss.requires_grad:
+        if all(part is None for part in parts):
             raise LeakageError(
                 f"model {self.loss.name}: the loss does not depend on any trainable parameter"
             )

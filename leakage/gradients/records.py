@@ -49,6 +49,11 @@ class RecordWise(ABC):
         """The entries of a record's gradient that are formed before they are averaged."""
         return self.p
 
+    @property
+    def held(self) -> int:
+        """Bytes that are kept of each record until all records of some batches are computed."""
+        return 0
+
     @abstractmethod
     def bytes_of_record(self, saved: int) -> int:
         """What one record takes of the memory while its gradient is computed.
@@ -109,10 +114,12 @@ class Vmapped(RecordWise):
         pairs = zip(self._names, self.trainable, strict=True)
         detached = {name: parameter.detach() for name, parameter in pairs}
         axes = tree_map(lambda leaf: 0 if isinstance(leaf, Tensor) else None, batch)
-        try:
-            gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
-        finally:
-            self._scratch.state.restore()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            try:
+                gradients = vmap(grad(loss), in_dims=(None, axes))(detached, batch)
+            finally:
+                self._scratch.state.restore()
         return torch.cat([g.flatten(1) for g in gradients.values()], dim=1).float()
 
     @override

@@ -21,7 +21,7 @@ try:
 except ImportError:  # its column then says "-"
     GradSampleModule = None
 
-MEMORY = 2**30
+MEMORY = 6 * 2**30
 Means = Callable[[Tensor, float | None], Tensor]
 """Maps a table (n, k) and a norm to clip to, or None, to the means (n, p)."""
 
