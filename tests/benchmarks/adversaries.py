@@ -17,10 +17,10 @@ from leakage.adversaries import Adversary, Surface
 from leakage.data.adult import Adult
 from leakage.defenses import Defense, NoDefense, Sign
 from leakage.errors import LeakageError
-from leakage.game import release
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.models.tabular import Tabular
+from leakage.releases import release
 from leakage.secrets import Property
 from leakage.secrets.base import draw_of_class, pool_of
 from tests.benchmarks.measure import print_table, seconds
@@ -84,8 +84,7 @@ def adult(n: int, defense: Defense, root: str | None) -> Data:
         drawn = torch.arange(count) % 2
         table = draw_of_class(drawn, K, pool_of(secret, population, split), generator)
         engine = GradientEngine(module, population.records, probe)
-        parts = release(engine, table, defense, generator)
-        found.append(parts if isinstance(parts, np.ndarray) else parts.numpy())
+        found.append(torch.cat(list(release(engine, table, defense, generator))).numpy())
         values.append(drawn.numpy())
     kind = "stand-in" if population.standin else "real"
     surface = Surface(Layout.of(module), 2, (), data.in_features)
@@ -102,7 +101,8 @@ def variants() -> Iterator[tuple[str, Adversary]]:
         made = kind()
         settings = {field.name for field in fields(made)} if is_dataclass(made) else set()
         if "features" in settings:
-            yield f"{name}{ALL}", replace(made, features=2**31)  # type: ignore[type-var]
+            every = {"features": 2**31, "reduce": "f_test"}
+            yield f"{name}{ALL}", replace(made, **every)  # type: ignore[type-var]
         if "reduce" in settings:
             for reduction in REDUCTIONS:
                 yield f"{name}, {reduction}", replace(made, reduce=reduction)  # type: ignore[type-var]
@@ -116,15 +116,21 @@ def row(name: str, adversary: Adversary, data: Data) -> list[str]:
         adversary.check(data.surface)
     except LeakageError as error:
         return [data.title, name, "-", "-", f"refuses: {error}".split(";")[0]]
-    scores = None
+    scores = reduce = None
 
     def fit() -> None:
-        nonlocal scores
-        scores = adversary.fit(data.fit, data.fit_values, data.surface, 0)
+        nonlocal scores, reduce
+        view, shadow = adversary.view(data.surface, 0), torch.from_numpy(data.fit)
+        reduce = view.fit([shadow], torch.from_numpy(data.fit_values))
+        scores = adversary.fit(reduce(shadow).numpy(), data.fit_values, data.surface, 0)
+
+    def guess() -> None:
+        seen = reduce(torch.from_numpy(data.asked)).numpy()  # type: ignore[misc]
+        guessed.append(scores(seen))  # type: ignore[misc]
 
     fitting = seconds(fit)
     guessed: list[NDArray[np.float64]] = []
-    predicting = seconds(lambda: guessed.append(scores(data.asked)))  # type: ignore[misc]
+    predicting = seconds(guess)
     area = roc_auc_score(data.asked_values, guessed[0][:, 1] - guessed[0][:, 0])
     return [data.title, name, f"{fitting:.2f}", f"{predicting:.2f}", f"{area:.3f}"]
 
