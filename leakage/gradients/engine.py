@@ -154,14 +154,14 @@ class GradientEngine:
         for part in indices.split(rows):
             if self._records is None:
                 means = self._one_by_one(part, generator)
+                refuse_non_finite(means, self.layout, self._loss.name)
             elif per_record is None and self._is_dear(part):
                 means = self._plain.gradients(part, [0] * len(part))
                 if not means.isfinite().all():  # a broken record counts as zero
                     means = self._average(part, None, width)
             else:
                 means = self._average(part, per_record, width)
-                self._refuse_broken(part)
-            refuse_non_finite(means, self.layout, self._loss.name)
+                self._refuse_broken(part)  # means of numbers are numbers
             yield means.cpu()
 
     def _rows(self, indices: Tensor, width: int) -> int:
