@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from glob import escape
 
 import numpy as np
 import torch
@@ -153,10 +154,12 @@ class Match:
         if self._game.layer_map and round_ == max(self._game.rounds) and ADAPTIVE in knowledge:
             mapper = self._game.mapper
             for layer, names in surface.layout.groups().items():
-                part, columns = surface.layout.select(names, "attack.layers")
+                exact = [escape(name) for name in names]
+                part, columns = surface.layout.select(exact, "attack.layers")
                 alone = replace(surface, layout=part)
                 span = slice(int(columns[0]), int(columns[-1]) + 1)  # a layer's are neighbours
-                looks.append(Look(knowledge, layer, span, mapper, alone, mapper.view(alone, seed)))
+                shown = f"{layer} (layer)" if layer == SEEN else layer
+                looks.append(Look(knowledge, shown, span, mapper, alone, mapper.view(alone, seed)))
         return looks
 
     def _deal(self, split: str, round_: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from leakage.defenses import Defense
 from leakage.defenses.checks import checked_release
+from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import rows_at_once
 
@@ -74,8 +75,13 @@ class Releases:
             return torch.cat([reduce(seen) for reduce in reduces], 1).to(gradients.device)
 
         generator = Generator().manual_seed(self.seed)
-        blocks = self.engine.blocks(self.batches, generator, mapped, sum(widths))
-        return list(torch.cat(list(blocks)).split(widths, 1))
+        try:
+            blocks = list(self.engine.blocks(self.batches, generator, mapped, sum(widths)))
+        except LeakageError:
+            if self._linear or self.defense.record_wise:
+                raise
+            return reduced(self, reduces)  # the first batch has shown that records mix
+        return list(torch.cat(blocks).split(widths, 1))
 
     @property
     def _fits(self) -> bool:

@@ -355,3 +355,31 @@ def test_a_defense_that_breaks_its_contract_is_named_before_training(
     defense = Misfit(fault)
     assert defense.label == "Misfit"
     assert refused(tmp_path, Defend(defense), Attack(game(), defense, RECORDS)) == sentence
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_rounds_that_were_played_are_not_lost_when_training_fails(
+    tmp_path: Path, cores: int
+) -> None:
+    class Fails(Linear):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                raise RuntimeError("the data are gone")
+
+    attack = Attack(game(rounds=[0, 1, 2], cores=cores), None, RECORDS)
+    with pytest.raises(RuntimeError, match="the data are gone"):
+        fit(tmp_path, attack, module=Fails(), max_epochs=2)
+    assert set(rows(tmp_path)["round"]) == {0, 1}
+
+
+def test_settings_of_a_table_without_one_are_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path, Attack(game(units="patient"))) == (
+        "attack.units: 'patient' is a column of a table, but there is none; name one in"
+        " attack.attributes, or leave the key out"
+    )
+    with pytest.raises(LeakageError) as error:
+        Attack(game(), None, RECORDS, pd.DataFrame({"a": [1]}))
+    assert str(error.value) == (
+        "attack.attributes: a table and a population both say what the records are; give one of"
+        " them"
+    )

@@ -934,3 +934,68 @@ def test_few_broken_records_stay_few_however_few_records_are_asked_for_next() ->
     means(engine, torch.tensor([[0, 1], [2, 3]]))  # none of which is broken
     with pytest.raises(LeakageError, match="2 of 3 records have a gradient with NaN or inf"):
         means(engine, torch.tensor([[0, 9, 10]]))
+
+
+class Penalised(LightningModule):
+    """A penalty on the weights, which is a part of the loss that no layer's output shows."""
+
+    def __init__(self, strength: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.aux, self.strength = nn.Linear(D, 1), nn.Linear(D, 1), strength
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, _ = batch
+        functional = torch.nn.functional.linear(x, self.aux.weight).square().mean()
+        penalty = self.layer.weight.square().sum() + functional
+        return self.layer(x).sigmoid().mean() + self.strength * penalty
+
+
+@pytest.mark.parametrize("strength", [1e-1, 1e-3, 1e-6])
+def test_what_a_loss_takes_of_the_weights_themselves_is_never_dropped(strength: float) -> None:
+    """However small: under a sign it is as large as any other entry."""
+    x = torch.zeros(12, D)
+    x[torch.arange(12), torch.arange(12) % 2] = 1.0  # entries that no record uses
+    module = Penalised(strength)
+    engine = GradientEngine(module, TensorDataset(x, torch.zeros(12)), torch.arange(4))
+    assert engine.plan.path == "record-wise"
+    assert "is used outside its layer" in engine.plan.reason
+    found = engine.means(torch.tensor([[0, 1], [2, 3]]), torch.Generator())
+    batch = (x[[0, 1]], torch.zeros(2))
+    gradients = torch.autograd.grad(
+        module.training_step(batch, 0), list(module.parameters()), allow_unused=True
+    )
+    flat = [
+        torch.zeros(p.numel()) if g is None else g.flatten()
+        for p, g in zip(module.parameters(), gradients, strict=True)
+    ]
+    expected = torch.cat(flat)
+    assert torch.equal(found[0].sign(), expected.sign())
+    torch.testing.assert_close(found[0], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_a_map_of_records_forms_no_more_of_them_than_the_memory_holds() -> None:
+    layers = [layer for _ in range(40) for layer in (nn.Linear(64, 64), nn.Tanh())]
+
+    class Deep(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Linear(D, 64), *layers, nn.Linear(64, 1))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return self.net(batch[0]).square().mean()
+
+    data = TensorDataset(torch.randn(600, D), torch.zeros(600))
+    memory = 3 * 2**24
+    engine = GradientEngine(Deep(), data, torch.arange(4), memory=memory)
+    assert engine.plan.path == "factored"
+    seen: list[int] = []
+
+    def watched(gradients: Tensor) -> Tensor:
+        seen.append(len(gradients))
+        return gradients[:, :5]
+
+    list(engine.blocks(torch.arange(600).reshape(300, 2), torch.Generator(), watched, 5))
+    assert max(seen) * 4 * engine.layout.p <= memory
+    assert sum(seen) >= 600

@@ -210,3 +210,28 @@ def test_whole_releases_beyond_the_memory_are_refused_before_anything_is_compute
         f"attack.memory: Everything looks at whole releases, 300 of {layout.p} entries, which take"
         " 0.0905 GiB, but 0.05 are allowed; give it a view, let it see fewer layers, or allow more"
     )
+
+
+def test_a_layer_of_any_name_is_told_from_all_layers() -> None:
+    class Named(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.all, self.other = nn.Linear(2, 1, bias=False), nn.Linear(2, 1, bias=False)
+            self.add_module("f[0]", nn.Linear(2, 1, bias=False))
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            x, _ = batch
+            return (
+                self.other(x[:, :2]) + self.all(x[:, 2:]) + self._modules["f[0]"](x[:, 2:])
+            ).mean()  # type: ignore[misc]
+
+    x, codes = gaussian(4_000, torch.tensor([2.0, 0.0, 0.0, 0.0]), seed=3)
+    game = Game(
+        Property("a"), k=2, rounds=[0], shadow_batches=200, calibrate_batches=200, trials=200,
+        adversaries=[LogisticRegression()], layer_map=True,
+    )  # fmt: skip
+    graded = play(game, population(x, codes), Named())
+    found = {g.layers: g.figures["auroc"].value for g in graded if g.name == "LogisticRegression"}
+    assert set(found) == {SEEN, "all (layer)", "other", "f[0]"}
+    assert found[SEEN] > 0.85 < found["other"]
+    assert found["all (layer)"] < 0.7

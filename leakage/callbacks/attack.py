@@ -6,6 +6,7 @@ import logging
 import time
 from collections import defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -50,6 +51,11 @@ class Attack(Callback):
         population: Population | None = None,
         attributes: pd.DataFrame | None = None,
     ) -> None:
+        if population is not None and (attributes is not None or game.attributes is not None):
+            raise LeakageError(
+                "attack.attributes: a table and a population both say what the records are; give"
+                " one of them"
+            )
         self.game = game
         self.defense = NoDefense() if defense is None else defense
         self._given, self._table = population, attributes
@@ -168,8 +174,11 @@ class Attack(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        if self._pool is not None:  # Lightning calls no teardown now
-            self._pool.shutdown(wait=False, cancel_futures=True)
+        # What was played is not lost; after an interrupt only what is ready is waited for.
+        with suppress(Exception):
+            self._collect(trainer, most=0 if isinstance(exception, Exception) else _PENDING)
+        if self._owns_pool and self._pool is not None:  # Lightning calls no teardown now
+            self._pool.shutdown(wait=False, cancel_futures=isinstance(exception, KeyboardInterrupt))
 
     def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
         if round_ not in self.game.rounds:

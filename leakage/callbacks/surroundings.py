@@ -50,6 +50,12 @@ def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) ->
             trained_on=True,
             source="attack.attributes" if game.attributes is None else str(game.attributes),
         )
+    for key in ("units", "labels"):
+        if getattr(game, key) is not None:
+            raise LeakageError(
+                f"attack.{key}: {getattr(game, key)!r} is a column of a table, but there is none;"
+                " name one in attack.attributes, or leave the key out"
+            )
     data = getattr(trainer, "datamodule", None)
     population = getattr(data, "population", None)
     if not isinstance(population, Population):

@@ -127,6 +127,8 @@ class Comparison:
         def gradients() -> tuple[RecordWise, Tensor, Tensor]:
             with computing(self.plain.source.device):
                 found = way(self._loss, self.plain.source, self.plain.trainable, self.layout.p)
+                if isinstance(found, Factored):
+                    found.refuse_direct_uses(self.probe)
                 mean = found.average(self.probe.unsqueeze(0), half, None, self.layout.p)[0]
                 return found, mean, found.of(few)
 

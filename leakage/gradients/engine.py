@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, default_collate
 
 from leakage.errors import LeakageError
 from leakage.gradients.choice import Comparison
+from leakage.gradients.clip import Clip
 from leakage.gradients.compare import is_close, refuse_non_finite, worst_layer
 from leakage.gradients.layout import Layout, rows_at_once
 from leakage.gradients.loss import Loss, LossFunction, computing
@@ -25,7 +26,8 @@ _log = logging.getLogger("leakage.gradients")
 PATHS = ("factored", "record-wise", "batch-wise")
 _TOLERANCE = 1e-2  # of the norm of a batch that is used; mixing records shows as 1e-1 and more
 _PIECE = 1024  # records at once where the memory allows more
-_LARGE = 2**18  # entries of a record's gradient from which on it is not formed for one batch
+_FORMED = 2**24  # entries that are formed at once: more would be slower, not faster
+_LARGE = 2**21  # entries of a record's gradient from which on it is not formed for one batch
 _GIB = 2**30
 
 
@@ -157,7 +159,7 @@ class GradientEngine:
                 refuse_non_finite(means, self.layout, self._loss.name)
             elif per_record is None and self._is_dear(part):
                 means = self._plain.gradients(part, [0] * len(part))
-                if not means.isfinite().all():  # a broken record counts as zero
+                if not means.sum(1).isfinite().all():  # a broken record counts as zero
                     means = self._average(part, None, width)
             else:
                 means = self._average(part, per_record, width)
@@ -181,8 +183,11 @@ class GradientEngine:
 
     def _average(self, indices: Tensor, per_record: PerRecord | None, width: int) -> Tensor:
         assert self._records is not None
+        chunk = self.plan.chunk
+        if per_record is not None and not isinstance(per_record, Clip):  # they are formed whole
+            chunk = max(1, min(chunk, self._memory // 3 // (8 * self.layout.p)))
         with computing(self._source.device):  # nothing stochastic takes this path
-            return self._records.average(indices, self.plan.chunk, per_record, width)
+            return self._records.average(indices, chunk, per_record, width)
 
     def _is_dear(self, indices: Tensor) -> bool:
         """Whether the gradients of records would cost more than those of the batches.
@@ -248,5 +253,7 @@ class GradientEngine:
                 f" {needed / _GIB:.2g} GiB are needed"
             )
         rows = self._memory // 6 // row // step * step
-        chunk = max(1, min(_PIECE, self._memory // 3 // record))
+        formed = self._records.largest if self._records is not None else self.layout.p
+        piece = min(_PIECE, max(16, _FORMED // max(1, formed)))
+        chunk = max(1, min(piece, self._memory // 3 // record))
         return Plan(path, reason, chunk, rows, min(self._memory, 2 * rows * row + chunk * record))

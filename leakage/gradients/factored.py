@@ -73,6 +73,11 @@ class Factored(RecordWise):
 
     @property
     @override
+    def largest(self) -> int:
+        return max((layer.size for layer in self._averaged), default=0)
+
+    @property
+    @override
     def held(self) -> int:
         return self._held
 
@@ -115,6 +120,34 @@ class Factored(RecordWise):
         held = sum(a.nbytes + b.nbytes for parts in kept.values() for _, a, b in parts)
         self._held = held // len(used)
         return out
+
+    def refuse_direct_uses(self, records: Tensor) -> None:
+        """Raises where the loss uses a parameter outside its layer, as a penalty on weights does.
+
+        With the outputs of all layers cut off, no gradient may be left.
+        """
+
+        def cut(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+            return output.detach().requires_grad_().clone()
+
+        handles = [layer.module.register_forward_hook(cut, prepend=True) for layer in self.layers]
+        try:
+            loss = self.loss(self.source.batch(records))
+            if loss.requires_grad:
+                loss.backward()
+            parts = [parameter.grad for parameter in self.trainable]
+        finally:
+            for handle in handles:
+                handle.remove()
+            for parameter in self.trainable:
+                parameter.grad = None
+            self.loss.state.restore()
+        used = {
+            id(p) for p, g in zip(self.trainable, parts, strict=True) if g is not None and g.any()
+        }
+        for name, parameter in self.loss.module.named_parameters():
+            if id(parameter) in used:
+                raise NotFactoredError(f"{name} is used outside its layer")
 
     def _zero_all_but(self, seen: set[Layer], out: Tensor) -> None:
         """Layers that the loss does not use have gradient zero."""

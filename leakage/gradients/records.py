@@ -50,6 +50,11 @@ class RecordWise(ABC):
         return self.p
 
     @property
+    def largest(self) -> int:
+        """The most of them that are formed at once."""
+        return self.p
+
+    @property
     def held(self) -> int:
         """Bytes that are kept of each record until all records of some batches are computed."""
         return 0
