@@ -129,8 +129,8 @@ class Product(Layer):
 
     @override
     def squared_norms(self, a: Tensor, b: Tensor) -> Tensor:
-        rows = a.shape[1]
-        if not self.gathers(a):  # over many positions the terms of the sum below cancel
+        rows, (width, fan_in) = a.shape[1], (b.shape[2], a.shape[2])
+        if rows * (width + fan_in) > 2 * width * fan_in:
             return super().squared_norms(a, b)
         # |b^T a|^2 is the sum of (a a^T) * (b b^T): no gradient is formed.
         gram = torch.zeros(len(a), rows, rows, device=a.device)
