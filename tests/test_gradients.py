@@ -740,3 +740,9 @@ def test_a_training_step_that_needs_the_trainer_is_told_what_it_may_use() -> Non
         " current_epoch, global_step, log and log_dict, but no logger, optimizer or other part of"
         " it"
     )
+
+
+def test_a_clipped_gradient_never_exceeds_its_norm_however_long_it_is() -> None:
+    gradients = torch.randn(2, 2**20, generator=generator()) + 0.5
+    norms = Clip(1.0)(gradients).double().norm(dim=1)
+    assert (norms - 1).abs().max() < 1e-6

@@ -22,7 +22,9 @@ class Clip:
 
     def __call__(self, gradients: Tensor) -> Tensor:
         """Maps record gradients (m, p) to (m, p)."""
-        return gradients * self.scales(gradients.norm(dim=1)).unsqueeze(1)
+        # A sum of a million float32 squares is off by 1e-5, and C would be exceeded by as much.
+        norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64).float()
+        return gradients * self.scales(norms).unsqueeze(1)
 
     def scales(self, norms: Tensor) -> Tensor:
         """What gradients of these norms (m,) are multiplied with, in (0, 1]."""

@@ -43,7 +43,8 @@ def naive(module: LightningModule, records: TensorDataset) -> Means:
         total = torch.zeros(sum(p.numel() for p in parameters))
         for row in rows:
             one = gradient(row.unsqueeze(0))
-            total += one * (norm / one.norm()).clamp(max=1)
+            length = torch.linalg.vector_norm(one, dtype=torch.float64).float()
+            total += one * (norm / length).clamp(max=1)
         return total / len(rows)
 
     def means(table: Tensor, norm: float | None) -> Tensor:
