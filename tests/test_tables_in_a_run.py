@@ -130,7 +130,7 @@ def half_loss(module: Any, batch: list[Tensor]) -> Tensor:
 # Adversaries that run in threads
 
 
-class Guess(Adversary):
+class Teller(Adversary):
     """Guesses at random where nothing is said; what it is given is looked at."""
 
     def fit(
@@ -147,17 +147,17 @@ class Guess(Adversary):
         """Sees the releases."""
 
 
-class Refuses(Guess):
+class Refuses(Teller):
     def look(self, releases: NDArray[np.float32]) -> None:
         raise LeakageError("attack.adversaries: Refuses refuses")
 
 
-class Fails(Guess):
+class Fails(Teller):
     def look(self, releases: NDArray[np.float32]) -> None:
         raise ZeroDivisionError("in a thread")
 
 
-class Waits(Guess):
+class Waits(Teller):
     """Ends as soon as training has taken a step after the round."""
 
     stepped: ClassVar[threading.Event]
@@ -174,7 +174,7 @@ class Stepping(Branches):
         return super().training_step(batch, batch_idx)
 
 
-class Sees(Guess):
+class Sees(Teller):
     seen: ClassVar[list[NDArray[np.float32]]]
 
     def look(self, releases: NDArray[np.float32]) -> None:
