@@ -152,7 +152,7 @@ class Refuses(Teller):
         raise LeakageError("attack.adversaries: Refuses refuses")
 
 
-class Fails(Teller):
+class Stumbles(Teller):
     def look(self, releases: NDArray[np.float32]) -> None:
         raise ZeroDivisionError("in a thread")
 
@@ -601,7 +601,7 @@ def threads_left(before: set[threading.Thread]) -> set[threading.Thread]:
     ("adversary", "error", "message"),
     [
         (Refuses(), LeakageError, "attack.adversaries: Refuses refuses"),
-        (Fails(), ZeroDivisionError, "in a thread"),
+        (Stumbles(), ZeroDivisionError, "in a thread"),
     ],
 )
 def test_an_adversary_that_fails_in_its_thread_ends_the_run(
