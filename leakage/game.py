@@ -37,7 +37,7 @@ from leakage.gradients.layout import Layout
 from leakage.metrics.grading import Truth, grade
 from leakage.metrics.intervals import Draws
 from leakage.metrics.ranking import auroc
-from leakage.population import Population
+from leakage.population import GAME_SPLITS, Population
 from leakage.randomness import derived_seed, torch_generator
 from leakage.releases import Releases
 from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit
@@ -45,7 +45,7 @@ from leakage.rules import Game
 from leakage.secrets import Secret
 from leakage.secrets.base import draw_beside, pool_of
 
-FIT, CALIBRATE, CHALLENGE = "shadow_fit", "shadow_calibrate", "challenge"
+FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 STATIC, ADAPTIVE = "static", "adaptive"
 
 
@@ -107,7 +107,7 @@ class Match:
                 f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
             )
         progress("baselines")
-        batches = {split: self._deal(split, round_) for split in (FIT, CALIBRATE, CHALLENGE)}  # 2.
+        batches = {split: self._deal(split, round_) for split in GAME_SPLITS}  # 2.
         self.reuse = {split: self._reuse(split, table) for split, table in batches.items()}
         evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
         baselines = self._guess_without_gradients(evidence)

@@ -15,6 +15,7 @@ from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import rows_at_once
 
 Reduce = Callable[[Tensor], Tensor]
+"""Maps rows (n, p) to (n, m), each by itself and linearly: the mean of maps is the map of means."""
 
 
 def release(

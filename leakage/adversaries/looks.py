@@ -14,8 +14,8 @@ from torch import Tensor
 
 from leakage.adversaries.base import Adversary, Array, Surface, checked_scores
 from leakage.adversaries.posterior import Observed
-from leakage.adversaries.views import Reduce, View
-from leakage.releases import Releases, reduced
+from leakage.adversaries.views import View
+from leakage.releases import Reduce, Releases, reduced
 
 Floats = NDArray[np.float32]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -12,9 +14,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from leakage.randomness import torch_generator
-
-Reduce = Callable[[Tensor], Tensor]
-"""Maps rows (n, p) to (n, m), each by itself and linearly: the mean of maps is the map of means."""
+from leakage.releases import Reduce
 
 
 class View(ABC):
@@ -67,9 +67,11 @@ class FTest(View):
 
     @override
     def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
-        statistic = f_statistic(shadow, values)
-        if self.count >= len(statistic):
+        blocks = iter(shadow)
+        first = next(blocks)
+        if self.count >= first.shape[1]:
             return lambda rows: rows
+        statistic = f_statistic(chain([first], blocks), values)
         ranked = statistic.nan_to_num(nan=-1.0, posinf=torch.inf).argsort(
             descending=True, stable=True
         )
@@ -94,17 +96,20 @@ class CountSketch(View):
 
     @override
     def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
-        p = next(iter(shadow)).shape[1]
-        if p <= self.count:
-            return lambda rows: rows
+        hashes = cache(self._hashes)  # no release is computed only to count its entries
+        return lambda rows: self._sketch(rows, *hashes(rows.shape[1]))
+
+    def _hashes(self, p: int) -> tuple[Tensor, Tensor]:
+        """The sign of each of p entries, and the shift of each run of them."""
         generator = torch_generator(self.seed, "count sketch", p)
         runs = -(-p // self.count)
         signs = torch.randint(2, (p,), generator=generator, dtype=torch.int8) * 2 - 1
-        shifts = torch.randint(self.count, (runs,), generator=generator)
-        return lambda rows: self._sketch(rows, signs, shifts)
+        return signs, torch.randint(self.count, (runs,), generator=generator)
 
     def _sketch(self, rows: Tensor, signs: Tensor, shifts: Tensor) -> Tensor:
         m, at_once = self.count, 64  # runs: so many entries that they stay in the caches
+        if len(signs) <= m:
+            return rows
         sums = torch.zeros(len(rows), m)
         for run in range(0, len(shifts), at_once):
             part = slice(run * m, (run + at_once) * m)
@@ -121,7 +126,7 @@ def f_statistic(shadow: Iterable[Tensor], values: Tensor) -> Tensor:
     NaN where an entry is constant; inf where it separates the values without any spread.
     """
     c = int(values.max()) + 1
-    holds = torch.nn.functional.one_hot(values, c).double()  # (n, c)
+    holds = F.one_hot(values, c).double()  # (n, c)
     first, start = torch.empty(0), 0
     sums = squares = torch.empty(0)
     for block in shadow:

@@ -108,7 +108,7 @@ def probe_of(population: Population) -> torch.Tensor:
     return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
 
 
-def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any] | None:
+def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
     """The batch-transfer hooks of the data module, else of the module, as Lightning picks them."""
     owners = [owner for owner in (getattr(trainer, "datamodule", None), module) if owner]
     hooks = []
@@ -122,4 +122,4 @@ def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], A
             batch = hook(batch, 0)
         return batch
 
-    return prepare if hooks else None
+    return prepare

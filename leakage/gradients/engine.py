@@ -19,7 +19,7 @@ from leakage.gradients.layout import Layout, rows_at_once
 from leakage.gradients.loss import Loss, LossFunction, computing
 from leakage.gradients.plain import Plain
 from leakage.gradients.records import PerRecord
-from leakage.gradients.source import Source
+from leakage.gradients.source import Source, as_it_is
 
 _log = logging.getLogger("leakage.gradients")
 
@@ -88,7 +88,7 @@ class GradientEngine:
         *,
         epoch: int = 0,
         collate: Callable[[list[Any]], Any] = default_collate,
-        prepare: Callable[[Any], Any] | None = None,
+        prepare: Callable[[Any], Any] = as_it_is,
         loss: LossFunction | None = None,
         device: torch.device | None = None,
         memory: int = 2 * _GIB,
@@ -97,9 +97,7 @@ class GradientEngine:
         self.layout = Layout.of(module)
         device = device or torch.device("cpu")
         self._loss = Loss(module, epoch, loss, device)
-        self._source = Source(records, collate, device=device)
-        if prepare is not None:
-            self._source = Source(records, collate, prepare, device)
+        self._source = Source(records, collate, prepare, device)
         self._trainable = [p for p in self._loss.module.parameters() if p.requires_grad]
         self._plain = Plain(self._loss, self._source, self._trainable)
         self._memory = memory

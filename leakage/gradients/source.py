@@ -14,7 +14,8 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 CPU = torch.device("cpu")
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """Hands a batch from the loader to `training_step` with nothing between them."""
     return batch
 
 
@@ -31,7 +32,7 @@ class Source:
 
     records: Dataset[Any]
     collate: Callable[[list[Any]], Any] = default_collate
-    prepare: Callable[[Any], Any] = _as_it_is
+    prepare: Callable[[Any], Any] = as_it_is
     device: torch.device = CPU
 
     def batch(self, indices: Tensor) -> Any:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from leakage.errors import LeakageError
-from leakage.population import Population, Trait
+from leakage.population import GAME_SPLITS, Population, Trait
 
 Prior = Literal["uniform", "natural"]
 
@@ -122,7 +122,7 @@ class Secret(ABC):
                 " tells its value in every record; leave the column out of x, or name it in"
                 " Trait.columns and use the secret Attribute"
             )
-        for split in ("shadow_fit", "shadow_calibrate", "challenge"):
+        for split in GAME_SPLITS:
             pool = pool_of(self, population, split)
             for value, value_name in enumerate(support):
                 size, needed = len(pool.of(value)), self.needs(value, k)
