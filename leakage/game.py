@@ -2,50 +2,44 @@
 
 1. The challenger initialises theta_0 and trains on the private set D: the Trainer does.
 2. It draws a ~ P(a), and a batch D_a of k records ~ P(x, y | a).
-3. In an observed round it computes g = grad L(theta, D_a) and releases g~ = M(g).
+3. In an observed round it computes g = grad L(theta, D_a), or the update of a client that trains
+   on D_a, and releases g~ = M(g).
 4. The adversary, fitted on the releases of shadow batches, answers a posterior over a.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from glob import escape
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from leakage.adversaries.baselines import (
-    IMPUTATION,
-    LABELS,
-    PRIOR,
-    Evidence,
-    fit_baseline,
-    train_witness,
-)
-from leakage.adversaries.looks import Look, guess, sights
-from leakage.adversaries.posterior import Observed, answer
+from leakage.adversaries.baselines import IMPUTATION, PRIOR, baselines_of
+from leakage.adversaries.looks import ENROLLED, Look, Sight, beside, guess, sights
+from leakage.adversaries.posterior import Answer, Observed, answer
+from leakage.dealing import CALIBRATE, CHALLENGE, FIT, Dealer, Units
 from leakage.defenses import Defense, NoDefense
 from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
+from leakage.gradients.farthest import farthest
 from leakage.gradients.layout import Layout
-from leakage.metrics.grading import Truth, grade
-from leakage.metrics.intervals import Draws
+from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
+from leakage.metrics.intervals import Estimate
+from leakage.metrics.ordinal import composition_ceiling
 from leakage.metrics.ranking import auroc
 from leakage.population import GAME_SPLITS, Population
-from leakage.randomness import derived_seed, torch_generator
+from leakage.randomness import derived_seed
 from leakage.releases import Releases
 from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit
 from leakage.rules import Game
-from leakage.secrets import Secret
-from leakage.secrets.base import draw_beside, pool_of
+from leakage.secrets import Distribution
+from leakage.secrets.base import Hand
 
-FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 STATIC, ADAPTIVE = "static", "adaptive"
 
 
@@ -59,6 +53,8 @@ class Match:
         layout: the entries of a gradient.
 
     Attributes:
+        game: the settings.
+        population: the records, the shadow ones as the adversary has them.
         support: the names of the values of the secret.
         surface: what the adversaries know beside the releases.
         truth: what they do not: for the metrics alone.
@@ -68,91 +64,123 @@ class Match:
     def __init__(
         self, game: Game, population: Population, defense: Defense, layout: Layout
     ) -> None:
-        self.surface = game.check(population, layout)
+        self.game = game
+        self._given = population
+        self.population = shadowed = game.shadowed(population)
+        self.surface = game.check(shadowed, layout, defense)
         check_defense(defense, layout, game.k)
-        self._layout = layout
+        self._layout, self._defense = layout, defense
         _, self._columns = layout.select(game.layers, "attack.layers")
-        self._game, self._population, self._defense = game, population, defense
-        self._witness = train_witness(population, game.secret, derived_seed(game.seed, "witness"))
-        self.support = game.secret.support(population)
-        c = len(self.support)
-        shadow = pool_of(game.secret, population, FIT)
-        self._prior = game.secret.probabilities(shadow, c)
-        self._values = {
-            FIT: _balanced(game.shadow_batches, c, torch_generator(game.seed, "values", FIT)),
-            CALIBRATE: _balanced(
-                game.calibrate_batches, c, torch_generator(game.seed, "values", CALIBRATE)
-            ),
-            CHALLENGE: torch.multinomial(
-                self._prior,
-                game.trials,
-                replacement=True,
-                generator=torch_generator(game.seed, "values", CHALLENGE),
-            ),
-        }
-        self._units, pools = _units(game.secret, population)
-        self.truth = Truth(self._values[CHALLENGE].numpy(), self._prior.numpy(), pools)
+        # P(a) is a rule of the game, whatever the adversary's records are like.
+        everybody = game.secret.seats(population, game.sizes)
+        prior = game.secret.probabilities(everybody.pools[FIT], len(everybody.support))
+        self._dealer = Dealer(game, shadowed, prior)
+        self._seats = self._dealer.seats
+        self.support = self._seats.support
+        self._baselines = baselines_of(game.secret, shadowed, self._seats, game.seed)
+        self._units = Units(self._seats.pools[CHALLENGE], population)
+        self.truth = Truth(
+            self._dealer.answers[CHALLENGE].numpy(),
+            prior.numpy(),
+            self._units.pools,
+            levels=game.secret.levels,
+            clustered=self._users > 0,
+            aimed=game.has_targets,
+        )
         self._observed: dict[Key, list[Observed]] = {}
         self._drawn: list[NDArray[np.int64]] = []
         self.reuse: dict[str, str] = {}
+
+    @property
+    def _users(self) -> int:
+        """How many users the adversary has met, where the secret is about users."""
+        return 0 if self._seats.enrolled is None else len(self._seats.enrolled)
+
+    def at(self, game: Game) -> Match:
+        """The match at another point of the aggregation curve."""
+        try:
+            return Match(game, self._given, self._defense, self._layout)
+        except LeakageError as error:
+            raise LeakageError(
+                f"attack.curve_k, attack.curve_clients: at k = {game.k} and others ="
+                f" {game.others}: {error}"
+            ) from error
+
+    @property
+    def ceiling(self) -> float | None:
+        """The ASR that nobody exceeds in one round, where the draw of the batch sets a limit."""
+        secret = self.game.secret
+        if isinstance(secret, Distribution) and secret.composition == "random":
+            return composition_ceiling(secret.levels, self.game.k, self.truth.prior)
+        return None
 
     def observe(
         self, round_: int, engine: GradientEngine, submit: Submit, progress: Progress
     ) -> Observation:
         """Plays one round on the weights that the engine holds; `submit` runs the guesses."""
-        game = self._game
+        game = self.game
         if engine.layout != self._layout:
             raise LeakageError(
                 f"model: the gradient had {self._layout.p} entries before training and has"
                 f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
             )
         progress("baselines")
-        batches = {split: self._deal(split, round_) for split in GAME_SPLITS}  # 2.
-        self.reuse = {split: self._reuse(split, table) for split, table in batches.items()}
-        evidence = {split: self._witness.of(table, game.k) for split, table in batches.items()}
-        baselines = self._guess_without_gradients(evidence)
+        if game.aims_at_worst and not self._observed:
+            records = self._seats.pools[CHALLENGE].records
+            self._dealer.aim_at(farthest(engine, records, self._columns))
+        hands = {split: self._dealer.deal(split, round_) for split in GAME_SPLITS}  # 2.
+        self.reuse = {split: self._dealer.reuse(split, hand) for split, hand in hands.items()}
+        baselines = self._baselines.guess(hands | self._counted(round_))
         guesses: dict[Key, Future[Observed]] = {
             ((), name, SEEN): _given(observed) for name, observed in baselines.items()
         }
-
-        def releases(split: str, defense: Defense) -> Releases:
-            seed = derived_seed(game.seed, "release", split, round_)
-            return Releases(engine, batches[split], defense, seed, self._columns)
-
         progress("releases")
         looks = [
-            (self._looks(knowledge, round_), releases(FIT, defense), releases(CALIBRATE, defense))
+            (self._looks(knowledge, round_), self._own(engine, defense, hands, round_))
             for knowledge, defense in self._knowledge()
         ]
-        seen = sights(looks, self._values[FIT], releases(CHALLENGE, self._defense))  # 3.
-        beside = baselines[IMPUTATION] if game.knows_features else Observed([], [])
+        challenge = self._releases(engine, CHALLENGE, hands[CHALLENGE], self._defense, round_)
+        seen = sights(looks, hands[FIT].values, challenge, self._of_targets(engine, hands))  # 3.
+        phi = self._phi(hands)
+        told = self._baselines.guess(hands)[IMPUTATION] if phi else Observed([], [])
+        values = hands[FIT].values.numpy()
+        lines = {
+            split: hand.candidates.numpy()
+            for split, hand in hands.items()
+            if hand.candidates is not None
+        }
         threads = max(1, game.workers // len(seen))
         for look, sight in seen.items():  # 4.
-            if game.knows_features:
-                sight = sight.beside(*(evidence[split].phi for split in evidence))
             seed = derived_seed(game.seed, "adversary", look.adversary.name, round_)
-            values = self._values[FIT].numpy()
-            task = partial(guess, look, sight, values, seed, beside, threads)
+            sight = beside(sight, phi)
+            task = partial(guess, look, sight, values, lines, self._users, seed, told, threads)
             guesses[look.knowledge, look.adversary.name, look.layers] = submit(task)
-        return Observation(round_, guesses, self._units[batches[CHALLENGE].numpy()])
+        return Observation(round_, guesses, self._units.drawn(hands[CHALLENGE]))
+
+    def _counted(self, round_: int) -> dict[str, Hand]:
+        """Calibrate batches for baselines, which count labels: they know k where others do not."""
+        sizes = self.game.sizes
+        if self._users or sizes.k == sizes.shadow_k:
+            return {}
+        return {CALIBRATE: self._dealer.deal(CALIBRATE, round_, sizes.k)}
 
     def judge(self, observation: Observation) -> list[Graded]:
         """Grades a round, once its guesses are made; rounds come in the order of their play."""
         for key, guessed in observation.guesses.items():
             self._observed.setdefault(key, []).append(guessed.result())
-        drawn = [] if self._game.batches == "persistent" else self._drawn
-        self._drawn = [*drawn, observation.units]
+        stays = self.game.batches == "persistent" or self._users
+        self._drawn = [*([] if stays else self._drawn), observation.units]
         return list(self._grade(observation.round))
 
     def _looks(self, knowledge: tuple[str, ...], round_: int) -> list[Look]:
         """Who looks at the releases of a round: each adversary, and one at each layer alone."""
-        seed, surface = derived_seed(self._game.seed, "view"), self.surface
+        game, surface, seed = self.game, self.surface, derived_seed(self.game.seed, "view")
         looks = [
             Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed))
-            for a in self._game.adversaries
+            for a in game.players
         ]
-        if self._game.layer_map and round_ == max(self._game.rounds) and ADAPTIVE in knowledge:
-            mapper = self._game.mapper
+        if game.layer_map and round_ == max(game.rounds) and ADAPTIVE in knowledge:
+            mapper = game.mapper
             for layer, names in surface.layout.groups().items():
                 exact = [escape(name) for name in names]
                 part, columns = surface.layout.select(exact, "attack.layers")
@@ -162,72 +190,78 @@ class Match:
                 looks.append(Look(knowledge, shown, span, mapper, alone, mapper.view(alone, seed)))
         return looks
 
-    def _deal(self, split: str, round_: int) -> Tensor:
-        """Draws the batches of a split: record indices (n, k + others), the secret's first."""
-        game = self._game
-        pool = pool_of(game.secret, self._population, split)
-        kept = torch_generator(game.seed, "batches", split, "kept")
-        fresh = torch_generator(game.seed, "batches", split, round_)
-        generator = fresh if game.batches == "fresh" else kept
-        if game.secret.targets and game.batches == "fresh":  # the target stays, the others do not
-            target = game.secret.draw(self._values[split], 1, pool, kept)
-            batches = torch.cat([target, draw_beside(target, pool, game.k - 1, fresh)], 1)
-        else:
-            batches = game.secret.draw(self._values[split], game.k, pool, generator)
-        if game.others:
-            batches = torch.cat([batches, draw_beside(batches, pool, game.others, generator)], 1)
-        return batches
-
-    def _reuse(self, split: str, batches: Tensor) -> str:
-        """How far the batches of a split share records."""
-        records, distinct = len(self._population.splits[split]), len(batches.unique())
-        return (
-            f"{distinct} of {records} records in {len(batches)} batches of {batches.shape[1]},"
-            f" each drawn {batches.numel() / distinct:.1f} times on average"
-        )
-
     def _knowledge(self) -> list[tuple[tuple[str, ...], Defense]]:
         """What an adversary may know of M, and the M of its shadow releases."""
         if isinstance(self._defense, NoDefense):
             return [((STATIC, ADAPTIVE), self._defense)]
         return [((STATIC,), NoDefense()), ((ADAPTIVE,), self._defense)]
 
-    def _guess_without_gradients(self, evidence: dict[str, Evidence]) -> dict[str, Observed]:
-        """What each baseline guesses."""
-        values, c = self._values[CALIBRATE].numpy(), len(self.support)
-        known, asked = evidence[CALIBRATE], evidence[CHALLENGE]
-        flat = [np.zeros((len(seen.labels), c)) for seen in (known, asked)]
-        guesses = {
-            PRIOR: flat,
-            LABELS: fit_baseline(known.labels, values, c, known.labels, asked.labels),
-            IMPUTATION: fit_baseline(
-                known.imputation, values, c, known.imputation, asked.imputation
-            ),
+    def _own(
+        self, engine: GradientEngine, defense: Defense, hands: Mapping[str, Hand], round_: int
+    ) -> dict[str, Releases]:
+        """What an adversary releases itself: shadow batches, and those of users it has met."""
+        own = {
+            split: self._releases(engine, split, hands[split], defense, round_)
+            for split in (FIT, CALIBRATE)
         }
-        return {name: Observed([first], [second]) for name, (first, second) in guesses.items()}
+        if self._users:
+            met = self._dealer.met()
+            own[ENROLLED] = self._releases(engine, ENROLLED, met, defense, round_)
+        return own
+
+    def _releases(
+        self, engine: GradientEngine, part: str, hand: Hand, defense: Defense, round_: int
+    ) -> Releases:
+        seed = derived_seed(self.game.seed, "release", part, round_)
+        clients = hand.batches.shape[1] // hand.k if self.game.local else 1
+        return Releases(engine, hand.batches, defense, seed, self._columns, clients)
+
+    def _of_targets(self, engine: GradientEngine, hands: Mapping[str, Hand]) -> dict[str, Releases]:
+        """The gradients of the targets, where an adversary knows them wholly."""
+        if not self.surface.paired:
+            return {}
+        seed = derived_seed(self.game.seed, "targets")
+        return {
+            split: Releases(engine, hand.targets[:, None], NoDefense(), seed, self._columns, 0)
+            for split, hand in hands.items()
+            if hand.targets is not None
+        }
+
+    def _phi(self, hands: Mapping[str, Hand]) -> Sight:
+        """What is known of the records of each batch beside its release, by part."""
+        if not self.game.knows_features:
+            return {}
+        phi = {split: self._baselines.phi(hand.known) for split, hand in hands.items()}
+        if self._users:
+            phi[ENROLLED] = self._baselines.phi(self._dealer.met().known)
+        return phi
 
     @property
     def _dependent(self) -> bool:
         """Whether rounds share records, so that they are stacked and not summed."""
-        return self._game.batches == "persistent" or self._game.secret.targets
+        return self.game.batches == "persistent" or self.game.has_targets or self._users > 0
 
     def _grade(self, round_: int) -> Iterator[Graded]:
-        prior, shadow_values = self._prior.numpy(), self._values[CALIBRATE].numpy()
+        prior, known = self.truth.prior, self._dealer.answers[CALIBRATE].numpy()
+        rivals = [name for knowledge, name, _ in self._observed if not knowledge]
+        if not self.game.knows_features:  # then phi(z) is shown, and no rival
+            rivals = [name for name in rivals if name != IMPUTATION]
         played = len(self._observed[(), PRIOR, SEEN])
         for rounds in ("alone", "sum") if played > 1 else ("alone",):
             last = slice(-1, None) if rounds == "alone" else slice(None)
             answers = {
-                key: answer(seen[last], shadow_values, prior, dependent=self._dependent)
+                key: answer(
+                    seen[last], known, prior, dependent=self._dependent, alike=self._users > 0
+                )
                 for key, seen in self._observed.items()
                 if rounds == "alone" or key[2] == SEEN
             }
             drawn = self._drawn[last]
-            if self._game.secret.targets:  # one and the same record in every round
+            if self.game.has_targets:  # one and the same record in every round
                 drawn = [drawn[0], *(table[:, 1:] for table in drawn[1:])]
             units = np.concatenate(drawn, axis=1)
-            rivals = [PRIOR, LABELS] + [IMPUTATION] * self._game.knows_features
             # The best on the trials themselves: so a gain is never larger than over any of them.
-            draws, values = Draws(units, self.truth.pools), self.truth.values
+            draws, values = self.truth.draws(units), self.truth.values
             areas = {
                 name: auroc(answers[(), name, SEEN].log_posterior, values, draws).value
                 for name in rivals
@@ -237,7 +271,23 @@ class Match:
                 over = answers[(), best, SEEN] if knowledge else None
                 figures = grade(given, self.truth, units, over)
                 rival = best if knowledge else ""
-                yield Graded(round_, rounds, knowledge, name, layers, rival, figures, given)
+                attack = knowledge and layers == SEEN
+                worst = self._worst(given, units) if attack else ({}, {})
+                yield Graded(round_, rounds, knowledge, name, layers, rival, figures, *worst, given)
+
+    def _worst(
+        self, given: Answer, units: NDArray[np.int64]
+    ) -> tuple[dict[str, Estimate], dict[int, Estimate]]:
+        """Figures by the name of the secret's value, and by the number of a unit."""
+        by_class = grade_by_class(given, self.truth, units)
+        note = "the lower limits of all units hold at once"
+        exposed = {
+            int(self._units.names[found.unit]): Estimate(
+                found.value, found.low, np.nan, found.trials, 1, note
+            )
+            for found in grade_by_unit(given, self.truth, units)
+        }
+        return {self.support[value]: figure for value, figure in by_class.items()}, exposed
 
 
 def _given(observed: Observed) -> Future[Observed]:
@@ -245,24 +295,3 @@ def _given(observed: Observed) -> Future[Observed]:
     future: Future[Observed] = Future()
     future.set_result(observed)
     return future
-
-
-def _balanced(n: int, c: int, generator: torch.Generator) -> Tensor:
-    """N values of 0..c-1, as many of each as can be, in random order."""
-    return (torch.arange(n) % c)[torch.randperm(n, generator=generator)]
-
-
-def _units(secret: Secret, population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """A number in 0..U-1 for the unit of each record of the challenge split (else -1).
-
-    Returns:
-        The numbers, (N,), and the pool of each unit, (U,): its class, one more where unknown.
-    """
-    records = population.splits[CHALLENGE]
-    _, numbers = population.units[records].unique(return_inverse=True)
-    units = torch.full((len(population.units),), -1, dtype=torch.int64)
-    units[records] = numbers
-    classes = secret.classes(population)[records]
-    pools = torch.zeros(int(numbers.max()) + 1, dtype=torch.int64)
-    pools[numbers] = torch.where(classes < 0, int(classes.max()) + 1, classes)
-    return units.numpy(), pools.numpy()

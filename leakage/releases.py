@@ -13,15 +13,20 @@ from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import rows_at_once
+from leakage.gradients.plan import Plan
 
 Reduce = Callable[[Tensor], Tensor]
 """Maps rows (n, p) to (n, m), each by itself and linearly: the mean of maps is the map of means."""
 
 
 def release(
-    engine: GradientEngine, batches: Tensor, defense: Defense, generator: Generator
+    engine: GradientEngine,
+    batches: Tensor,
+    defense: Defense,
+    generator: Generator,
+    clients: int = 1,
 ) -> Iterator[Tensor]:
-    """g~ = M(g) for each row of record indices (n, k), as blocks of float32 (rows, p).
+    """g~ = M(g) for each row of record indices (n, clients * k), as blocks of float32 (rows, p).
 
     M sees a number of rows that p alone decides, and stochastic layers have a stream of their own:
     so no release depends on the memory.
@@ -29,7 +34,7 @@ def release(
     layout = engine.layout
     stochastic = Generator().manual_seed(generator.initial_seed())
     per_record = (lambda g: defense.per_record(g, layout)) if defense.record_wise else None
-    for means in engine.blocks(batches, stochastic, per_record):
+    for means in engine.blocks(batches, stochastic, per_record, None, clients):
         for some in means.split(rows_at_once(layout.p)):
             yield checked_release(defense, some, batches.shape[1], layout, generator)
 
@@ -40,10 +45,11 @@ class Releases:
 
     Args:
         engine: at the weights of the round.
-        batches: record indices, int64 (n, k).
+        batches: record indices, int64 (n, clients * k).
         defense: M.
         seed: of M and of stochastic layers.
         columns: the entries that adversaries see of a release.
+        clients: whose records stand in a row; 0: nobody trains on them.
     """
 
     engine: GradientEngine
@@ -51,10 +57,12 @@ class Releases:
     defense: Defense
     seed: int
     columns: Tensor
+    clients: int = 1
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = Generator().manual_seed(self.seed)
-        for block in release(self.engine, self.batches, self.defense, generator):
+        clients = self.clients
+        for block in release(self.engine, self.batches, self.defense, generator, clients):
             yield self._seen(block)
 
     def kept(self) -> Sequence[Tensor] | Releases:
@@ -77,7 +85,9 @@ class Releases:
 
         generator = Generator().manual_seed(self.seed)
         try:
-            blocks = list(self.engine.blocks(self.batches, generator, mapped, sum(widths)))
+            blocks = list(
+                self.engine.blocks(self.batches, generator, mapped, sum(widths), self.clients)
+            )
         except LeakageError:
             if self._linear or self.defense.record_wise:
                 raise
@@ -85,14 +95,18 @@ class Releases:
         return list(torch.cat(blocks).split(widths, 1))
 
     @property
+    def _plan(self) -> Plan:
+        return self.engine.plan_for(self.batches, self.clients)
+
+    @property
     def _fits(self) -> bool:
-        return len(self.batches) <= self.engine.plan.rows
+        return len(self.batches) <= self._plan.rows
 
     @property
     def _linear(self) -> bool:
         """Whether M is the identity after the mean, of gradients that records have."""
         after_the_mean = type(self.defense).release is not Defense.release
-        return not after_the_mean and self.engine.plan.path != "batch-wise"
+        return not after_the_mean and self._plan.path not in ("batch-wise", "updates")
 
     def _seen(self, block: Tensor) -> Tensor:
         return block if len(self.columns) == self.engine.layout.p else block[:, self.columns]

@@ -29,6 +29,8 @@ class Graded:
         layers: what it saw of a release: all that adversaries see, or the name of one layer.
         best_baseline: over which the gain is; empty for a baseline.
         figures: by metric.
+        by_class: the share of right trials, by the name of the secret's value.
+        exposed: the most exposed units, the worst first, by their numbers in the population.
         answer: the posterior itself, for curves.
     """
 
@@ -39,6 +41,8 @@ class Graded:
     layers: str
     best_baseline: str
     figures: dict[str, Estimate]
+    by_class: dict[str, Estimate]
+    exposed: dict[int, Estimate]
     answer: Answer
 
 

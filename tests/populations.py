@@ -75,7 +75,7 @@ def play(
     """Plays some rounds on one state of a module, and returns what the last round graded."""
     match = Match(game, records, defense or NoDefense(), Layout.of(module))
     probe = records.splits["shadow_fit"][:4]
-    engine = GradientEngine(module, records.records, probe)
+    engine = GradientEngine(module, records.records, probe, local=game.local)
     spy(match, engine)
     graded: list[Graded] = []
     for round_ in range(rounds):

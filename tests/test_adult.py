@@ -296,6 +296,236 @@ def test_the_population_is_refused_before_setup() -> None:
         _ = Adult().population
 
 
+# Shadow records of another folder
+
+
+@pytest.fixture
+def other_root(tmp_path: Path) -> Path:
+    """A stand-in of another seed: 3,000 rows of adult.data, 1,500 of adult.test."""
+    write_adult(tmp_path / "other", size=3000, seed=1)
+    return tmp_path / "other"
+
+
+def load_with(root: Path, shadow_root: Path, exclude: list[str] | None = None) -> Population:
+    data = Adult(str(root), exclude=exclude, shadow_root=str(shadow_root))
+    data.prepare_data()
+    data.setup("fit")
+    return data.population
+
+
+def names_of(population: Population, trait: str, records: slice) -> list[str]:
+    names = [*population.traits[trait].values, "unknown"]
+    return [names[code] for code in population.traits[trait].codes[records]]
+
+
+def test_shadow_records_come_from_another_folder_and_the_rest_stays_as_it_was(
+    adult_root: Path, other_root: Path
+) -> None:
+    alone, other = load(adult_root), load(other_root)
+    both = load_with(adult_root, other_root)
+    own, all_ = len(alone.labels), len(alone.labels) + len(other.labels)
+    assert (own, all_, len(both.labels)) == (9000, 13500, 13500)
+    assert torch.equal(both.features[:own], alone.features)
+    assert torch.equal(both.labels, torch.cat([alone.labels, other.labels]))
+    assert torch.equal(both.units[:own], alone.units)
+    for split in ("train", "validation", "test", "challenge"):
+        assert torch.equal(both.splits[split], alone.splits[split])
+    shadow = torch.cat([both.splits["shadow_fit"], both.splits["shadow_calibrate"]])
+    assert sorted(shadow.tolist()) == list(range(own, all_))
+    units = [len(both.units[both.splits[s]].unique()) for s in ("shadow_fit", "shadow_calibrate")]
+    assert units[0] == pytest.approx(2 * units[1], abs=2)
+    for name, trait in both.traits.items():
+        assert names_of(both, name, slice(own)) == names_of(alone, name, slice(None))
+        assert names_of(both, name, slice(own, None)) == names_of(other, name, slice(None))
+        assert trait.columns == alone.traits[name].columns
+        if trait.one_hot:
+            block = both.features[:, list(trait.one_hot)]
+            known = trait.codes >= 0
+            assert torch.equal(block[known].argmax(1), trait.codes[known])
+    x, y = both.records[int(shadow[0])]
+    assert torch.equal(x, both.features[shadow[0]])
+    assert y == both.labels[shadow[0]]
+
+
+def test_shadow_records_are_standardised_like_those_that_the_model_trains_on(
+    adult_root: Path, other_root: Path
+) -> None:
+    both = load_with(adult_root, other_root)
+    ages = read_rows(adult_root / "adult.data")[both.splits["train"].numpy(), 0]
+    theirs = np.concatenate([read_rows(other_root / name)[:, 0] for name in SHA256])
+    expected = (theirs - ages.mean()) / ages.std()
+    np.testing.assert_allclose(both.features[9000:, 0].numpy(), expected, atol=1e-5, rtol=1e-5)
+    data = Adult(shadow_root=str(other_root), exclude=["age"])
+    assert data.in_features == load_with(adult_root, other_root, ["age"]).features.shape[1]
+
+
+def test_copies_of_records_of_the_root_are_no_shadow_records(
+    adult_root: Path, other_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (other_root / MARKER).unlink()
+    ours = (adult_root / "adult.data").read_text().split("\n")
+    theirs = (other_root / "adult.data").read_text().split("\n")
+    shadow = load(adult_root).splits["shadow_fit"].tolist()
+    replace_row(other_root / "adult.data", 1, ours[0])
+    replace_row(other_root / "adult.data", 2, ours[shadow[0]])
+    tested = (adult_root / "adult.test").read_text().split("\n")[1]
+    replace_row(other_root / "adult.test", 2, tested)
+    replace_row(other_root / "adult.test", 3, f"{theirs[2]}.")  # a copy within the folder
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "leakage.data"):
+        both = load_with(adult_root, other_root)
+    splits = (both.splits["shadow_fit"], both.splits["shadow_calibrate"])
+    missing = {*range(9000, 13500)} - {*torch.cat(splits).tolist()}
+    assert missing == {9000, 9001, 12000}
+    assert both.units[9002] == both.units[12001] == 9002
+    assert sum(9002 in split.tolist() for split in splits) == 1
+    assert caplog.messages[0] == (
+        f"3 of the 4500 records in {other_root} left out as copies of records in {adult_root}"
+    )
+
+
+@pytest.mark.parametrize("real", ["neither", "root", "shadow_root"])
+def test_a_standin_on_either_side_makes_a_standin_and_the_log_says_which(
+    adult_root: Path, copied: Path, other_root: Path, real: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = copied if real == "root" else adult_root
+    if real == "shadow_root":
+        (other_root / MARKER).unlink()
+    with caplog.at_level(logging.INFO, "leakage.data"):
+        assert load_with(root, other_root).standin
+    said = {
+        name: "real records" if name == real else "a stand-in (made-up records)"
+        for name in ("root", "shadow_root")
+    }
+    assert caplog.messages[-1].startswith(
+        f"Adult in {root}, {said['root']}, with shadow records in {other_root},"
+        f" {said['shadow_root']}: train "
+    )
+
+
+def test_real_records_on_both_sides_are_no_standin(copied: Path, other_root: Path) -> None:
+    (other_root / MARKER).unlink()
+    assert not load_with(copied, other_root).standin
+
+
+def test_shadow_records_may_lack_a_test_file(adult_root: Path, other_root: Path) -> None:
+    (other_root / "adult.test").unlink()
+    both = load_with(adult_root, other_root)
+    assert len(both.labels) == 12000
+    assert len(both.splits["shadow_fit"]) + len(both.splits["shadow_calibrate"]) == 3000
+
+
+def test_shadow_splits_depend_on_the_seed_alone(adult_root: Path, other_root: Path) -> None:
+    one, again = (load_with(adult_root, other_root) for _ in range(2))
+    assert_identical(one, again)
+    data = Adult(str(adult_root), shadow_root=str(other_root), seed=1)
+    data.setup("fit")
+    assert not torch.equal(one.splits["shadow_fit"], data.population.splits["shadow_fit"])
+
+
+def test_a_value_that_the_root_lacks_joins_the_others_by_its_name(
+    copied: Path, other_root: Path
+) -> None:
+    for name in SHA256:
+        text = (copied / name).read_text()
+        (copied / name).write_text(text.replace("Amer-Indian-Eskimo", "White"))
+    alone, both = load(copied), load_with(copied, other_root)
+    assert alone.traits["race"].values == ("White", "Asian-Pac-Islander", "Other", "Black")
+    assert both.traits["race"].values == COLUMNS["race"]
+    assert names_of(both, "race", slice(9000)) == names_of(alone, "race", slice(None))
+    assert "Amer-Indian-Eskimo" in names_of(both, "race", slice(9000, None))
+
+
+def test_a_checkpoint_goes_with_its_splits_and_with_no_others(
+    adult_root: Path, other_root: Path
+) -> None:
+    alone = Adult(str(adult_root))
+    both, again = (Adult(str(adult_root), shadow_root=str(other_root)) for _ in range(2))
+    for data in (alone, both, again):
+        data.setup("fit")
+    again.load_state_dict(both.state_dict())
+    with pytest.raises(LeakageError, match=r"^ckpt_path: the checkpoint was trained on other"):
+        alone.load_state_dict(both.state_dict())
+
+
+def shadow_refusal(root: Path, shadow_root: Path) -> str:
+    """The sentence of prepare_data, which setup gives too: other processes begin with that."""
+    sentences = []
+    for begin in (Adult.prepare_data, Adult.setup):
+        with pytest.raises(LeakageError) as error:
+            begin(Adult(str(root), shadow_root=str(shadow_root)))
+        sentences.append(str(error.value))
+    assert sentences[0] == sentences[1]
+    return sentences[0]
+
+
+def test_a_shadow_folder_that_is_missing_or_empty_is_refused(
+    adult_root: Path, tmp_path: Path
+) -> None:
+    out = "point it at a folder with adult.data, and adult.test if there is one, in the official"
+    empty = tmp_path / "empty"
+    assert shadow_refusal(adult_root, empty) == (
+        f"data.shadow_root: {empty}: found no such folder; {out} layout"
+    )
+    empty.mkdir()
+    shutil.copy(adult_root / "adult.test", empty)
+    assert shadow_refusal(adult_root, empty) == (
+        f"data.shadow_root: {empty}: found no adult.data in it; {out} layout"
+    )
+
+
+def test_the_root_is_no_other_folder(adult_root: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(adult_root)
+    for same in (adult_root, adult_root / ".." / adult_root.name, link):
+        assert shadow_refusal(adult_root, same) == (
+            f"data.shadow_root: found the folder of data.root, {same}; name another one, or leave"
+            " data.shadow_root out to take the shadow records from data.root"
+        )
+
+
+@pytest.mark.parametrize("new", [0, 1])
+def test_a_shadow_folder_without_records_of_its_own_is_refused(
+    adult_root: Path, copied: Path, new: int
+) -> None:
+    if new:
+        replace_row(copied / "adult.data", 7, ROW)
+        replace_row(copied / "adult.data", 8, ROW)
+    data = Adult(str(adult_root), shadow_root=str(copied))
+    data.prepare_data()
+    with pytest.raises(LeakageError) as error:
+        data.setup("fit")
+    assert str(error.value) == (
+        f"data.shadow_root: {copied}: found {2 * new} records that are not in {adult_root} too; at"
+        " least 2 different ones are needed"
+    )
+
+
+def test_a_bad_row_of_the_shadow_folder_is_named(adult_root: Path, copied: Path) -> None:
+    replace_row(copied / "adult.data", 9, ROW.replace("Male", "M"))
+    with pytest.raises(LeakageError) as error:
+        load_with(adult_root, copied)
+    assert str(error.value).startswith(f"{copied / 'adult.data'}, row 9, column sex: found 'M'")
+
+
+def test_the_real_records_are_attacked_with_made_up_ones(
+    real_adult: Path, adult_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = load(real_adult)
+    with caplog.at_level(logging.INFO, "leakage.data"):
+        both = load_with(real_adult, adult_root)
+    assert both.standin
+    assert f"Adult in {real_adult}, real records, with shadow records in {adult_root}, a" in (
+        caplog.text
+    )
+    assert torch.equal(both.features[: len(alone.labels)], alone.features)
+    for split in ("train", "validation", "test", "challenge"):
+        assert torch.equal(both.splits[split], alone.splits[split])
+    assert len(both.splits["shadow_fit"]) + len(both.splits["shadow_calibrate"]) == 9000
+    for name, trait in alone.traits.items():
+        assert both.traits[name].values == trait.values
+
+
 # Bad input
 
 

@@ -18,9 +18,13 @@ from leakage.adversaries import (
     Adversary,
     BoostedTrees,
     FirstLayer,
+    Identifier,
+    LikelihoodRatio,
     LogisticRegression,
     NeuralNetwork,
+    Ordinal,
     RandomForest,
+    Regression,
     Surface,
 )
 from leakage.adversaries.posterior import Observed, answer, calibrate, posterior
@@ -30,13 +34,24 @@ from leakage.gradients.layout import Layout
 
 WIDTH, FEATURES = 5, 4
 LAYOUT = Layout(("first.weight", "first.bias"), ((WIDTH, FEATURES), (WIDTH,)))
-SURFACE = Surface(LAYOUT, classes=3, one_hot=(1, 2, 3), features=FEATURES)
+SURFACE = Surface(LAYOUT, 3, one_hot=(1, 2, 3), features=FEATURES, levels=(0.0, 0.5, 1.0))
 EXAMPLES: list[Adversary] = [
     RandomForest(trees=20),
     BoostedTrees(iterations=10),
     LogisticRegression(),
     NeuralNetwork(hidden=16, epochs=20),
     FirstLayer(),
+    Ordinal(LogisticRegression()),
+    Ordinal(RandomForest(trees=20)),
+    *(
+        Regression(base)
+        for base in (
+            RandomForest(trees=20),
+            BoostedTrees(iterations=20),
+            LogisticRegression(),
+            NeuralNetwork(hidden=32, epochs=300),
+        )
+    ),
 ]
 
 
@@ -60,8 +75,9 @@ def releases(n: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def test_every_adversary_has_an_example_here() -> None:
-    assert {type(example) for example in EXAMPLES} == leaves(Adversary)
-    assert len(EXAMPLES) >= 5
+    elsewhere = leaves(Identifier) | {LikelihoodRatio}  # test_identification, test_membership
+    assert {type(example) for example in EXAMPLES} == leaves(Adversary) - elsewhere
+    assert len(elsewhere) >= 4
 
 
 def seen_by(adversary: Adversary, table: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,7 +119,8 @@ class TestContract:
         seen, asked = releases(300, 1)
         found = scores(seen_by(adversary, seen))
         assert found.shape == (300, 3)
-        if not isinstance(adversary, FirstLayer):  # which learns nothing from shadow releases
+        # The one learns nothing from shadow releases, the other goes by levels in between.
+        if not isinstance(adversary, FirstLayer | Regression):
             assert (found[:, 1] < found.max(1)).all()
         kept = asked != 1
         assert (found[kept].argmax(1) == asked[kept]).mean() > 0.8

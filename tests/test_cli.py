@@ -37,7 +37,7 @@ CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MAIN_JOB = str(CONFIGS / "adult.yaml")
 COLUMNS = [
     *("round", "step", "rounds", "secret", "k", "others", "defense", "knowledge", "adversary"),
-    *("layers", "metric", "value", "low", "high", "n", "units", "note"),
+    *("layers", "group", "metric", "value", "low", "high", "n", "units", "note"),
 ]
 TREES = [
     {"class_path": "leakage.adversaries.RandomForest", "init_args": {"trees": 5, "features": 32}},
@@ -86,8 +86,14 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, str]]:
-        """Those of adversaries that see all layers."""
-        return [row for row in self.every_row if row["layers"] == "all"]
+        """Those of the game itself, of adversaries that see all layers, on all trials."""
+        first = self.every_row[0]
+        return [
+            row
+            for row in self.every_row
+            if (row["layers"], row["group"]) == ("all", "all")
+            and (row["k"], row["others"]) == (first["k"], first["others"])
+        ]
 
     @property
     def config(self) -> Any:
@@ -189,7 +195,7 @@ def check_figures(run: Run) -> None:
     rows = run.rows
     assert rows
     assert list(rows[0]) == COLUMNS
-    classes = 5 if "race" in rows[0]["secret"] else 2
+    classes = 2 if rows[0]["secret"] not in ("property_race", "distribution_sex") else 5
     for row in rows:
         metric, value = row["metric"], row["value"]
         low, high = RANGES.get(metric, (0.0, 1.0))
@@ -221,6 +227,7 @@ def config_files() -> list[str]:
 # A new file fails until it stands here.
 EXPECTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "adult.yaml": ({}, "property_sex", "none"),
+    "aggregation.yaml": ({"attack.curve_k": [4, 8]}, "property_sex", "none"),
     "defenses/pruning.yaml": ({}, "property_sex", "Pruning(keep=0.01, scope='global')"),
     "defenses/pruning_sign.yaml": (
         {},
@@ -239,9 +246,40 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, str]] = {
         "none",
     ),
     "secrets/adult_attribute_target.yaml": ({}, "attribute_sex_target", "none"),
+    "secrets/adult_distribution.yaml": (
+        {
+            "attack.adversaries": [
+                {
+                    "class_path": f"leakage.adversaries.{kind}",
+                    "init_args": {"base": {"class_path": "leakage.adversaries.LogisticRegression"}},
+                }
+                for kind in ("Ordinal", "Regression")
+            ]
+        },
+        "distribution_sex",
+        "none",
+    ),
+    "secrets/adult_membership.yaml": (
+        {"attack.adversaries": [{"class_path": "leakage.adversaries.LikelihoodRatio"}]},
+        "membership",
+        "none",
+    ),
     "secrets/adult_persistent.yaml": ({}, "property_sex", "none"),
     "secrets/adult_property_any.yaml": ({}, "property_sex_any_uniform", "none"),
     "secrets/adult_race.yaml": ({"attack.k": 2}, "property_race", "none"),
+    **{
+        f"uncertainties/{name}.yaml": ({}, "property_sex", "none")
+        for name in (
+            "few_shadow_batches",
+            "few_shadow_records",
+            "last_layer",
+            "late_round",
+            "secure_aggregation",
+            "shifted_shadow",
+            "wrong_k",
+        )
+    },
+    "updates.yaml": ({}, "property_sex", "none"),
 }
 
 
@@ -263,19 +301,23 @@ def test_a_config_runs(name: str, adult_root: Path, tmp_path: Path) -> None:
         ("1", "alone"),
         ("1", "sum"),
     }
-    guessers = {row["adversary"] for row in rows if row["knowledge"]}
-    algebraic = {"FirstLayer"} if name.endswith("_attribute.yaml") else set()
-    assert guessers == {"RandomForest"} | algebraic
+    classes = [a["class_path"] for a in changed.get("attack.adversaries", TREES[:1])]
+    guessers = [row["adversary"] for row in rows if row["knowledge"]]
+    assert list(dict.fromkeys(map(named, guessers))) == [c.split(".")[-1] for c in classes]
     for row in rows:
         if (row["adversary"], row["metric"]) == ("FirstLayer", "asr"):
             assert float(row["value"]) == 1
-    assert {row["adversary"] for row in rows if not row["knowledge"]} == {
-        "prior",
-        "labels",
-        "imputation",
-    }
+    without = {"prior", "labels"} if secret == "membership" else {"prior", "labels", "imputation"}
+    assert {row["adversary"] for row in rows if not row["knowledge"]} == without
+    points = {(row["k"], row["others"]) for row in run.every_row}
+    assert len(points) == (6 if name == "aggregation.yaml" else 1)
     given = yaml.safe_load((CONFIGS / name).read_text())
     assert_contains(run.config, given, changed=set(SHORT | changed) | {"data.root"})
+
+
+def named(adversary: str) -> str:
+    """The class of an adversary over another one."""
+    return next((n for n in ("Ordinal", "Regression") if adversary.startswith(n)), adversary)
 
 
 def assert_contains(config: Any, given: Any, changed: set[str], where: str = "") -> None:
@@ -293,7 +335,7 @@ def assert_contains(config: Any, given: Any, changed: set[str], where: str = "")
 def test_attack_csv_has_every_figure_in_order(good: Run) -> None:
     check_figures(good)
     rows = good.rows
-    keys = [tuple(row[c] for c in COLUMNS[:11]) for row in rows]
+    keys = [tuple(row[c] for c in COLUMNS[:12]) for row in rows]
     assert len(set(keys)) == len(keys)
     assert [int(row["round"]) for row in rows] == sorted(int(row["round"]) for row in rows)
     assert {(row["round"], row["step"]) for row in rows} == {("0", "0"), ("1", "5")}
@@ -411,7 +453,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
     assert "(majority class 0.7" in good.out
     assert lines[-1] == f"written to {good.folder}"
     assert "stand-in (made-up records)" in good.err
-    figures = {tuple(row[c] for c in COLUMNS[:11]): row for row in good.rows}
+    figures = {tuple(row[c] for c in COLUMNS[:12]): row for row in good.rows}
     table = [line for line in lines if line.split()[2:3] == ["either"]]
     assert len(table) == 6
     for line in table:

@@ -17,8 +17,8 @@ from torch.utils.data import TensorDataset
 
 from leakage.errors import LeakageError
 from leakage.population import SPLITS, Population, Trait
-from leakage.secrets import Attribute, Pool, Property, Secret
-from leakage.secrets.base import draw_beside, draw_distinct, pool_of
+from leakage.secrets import Attribute, Pool, Property, Secret, Sizes
+from leakage.secrets.base import draw_beside, draw_distinct
 
 SHADOW = "shadow_fit"
 PLAYED = ("shadow_fit", "shadow_calibrate", "challenge")
@@ -49,12 +49,22 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def alike(k: int, others: int = 0) -> Sizes:
+    """The adversary knows k."""
+    return Sizes(k, others, k)
+
+
+def pool_of(secret: Secret, population: Population, split: str, k: int = 1) -> Pool:
+    return secret.seats(population, alike(k)).pools[split]
+
+
 def draws(
     secret: Secret, population: Population, values: Tensor, k: int, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Batches (n, k), and the code of the trait of each record in them."""
-    pool = pool_of(secret, population, SHADOW)
-    batches = secret.draw(values, k, pool, generator(seed))
+    pool = pool_of(secret, population, SHADOW, k)
+    targets = secret.aim(values, pool, generator(seed + 1000))
+    batches = secret.draw(values, k, pool, generator(seed), targets)
     return batches, population.traits["sex"].codes[batches]
 
 
@@ -86,7 +96,7 @@ def test_scope_all_gives_every_record_of_a_batch_the_value(
     secret: Secret, codes: list[int], values: list[int], k: int, seed: int
 ) -> None:
     population = population_of(codes, in_x=isinstance(secret, Attribute))
-    secret.check(population, k, others=0)
+    secret.check(population, alike(k))
     asked = torch.tensor(values, dtype=torch.int64)
     batches, found = draws(secret, population, asked, k, seed)
     assert_batches_of_the_pool(batches, population, len(values), k)
@@ -100,7 +110,7 @@ def test_scope_all_with_a_value_gives_it_to_all_or_none(
 ) -> None:
     population = population_of(codes, in_x=False)
     secret = Property(value="m")
-    secret.check(population, k, others=0)
+    secret.check(population, alike(k))
     asked = torch.tensor(values, dtype=torch.int64)
     batches, found = draws(secret, population, asked, k, seed)
     assert_batches_of_the_pool(batches, population, len(values), k)
@@ -115,7 +125,7 @@ def test_scope_target_gives_the_first_record_the_value(
 ) -> None:
     population = population_of(codes)
     secret = Attribute(scope="target")
-    secret.check(population, k, others=0)
+    secret.check(population, alike(k))
     asked = torch.tensor(values, dtype=torch.int64)
     batches, found = draws(secret, population, asked, k, seed)
     assert_batches_of_the_pool(batches, population, len(values), k)
@@ -129,7 +139,7 @@ def test_scope_any_has_holders_exactly_where_the_value_says_so(
 ) -> None:
     population = population_of(codes, in_x=False)
     secret = Property(scope="any", value="m", holders=holders)
-    secret.check(population, k, others=0)
+    secret.check(population, alike(k))
     asked = torch.tensor(values, dtype=torch.int64)
     batches, found = draws(secret, population, asked, k, seed)
     assert_batches_of_the_pool(batches, population, len(values), k)
@@ -271,7 +281,7 @@ def test_draw_beside_never_meets_the_taken(
     count = data.draw(st.integers(0, size - j))
     pool = Pool("challenge", 3 * torch.arange(size), torch.zeros(size, dtype=torch.int64))
     taken = draw_distinct(pool.records, n, j, generator(seed + 100))
-    drawn = draw_beside(taken, pool, count, generator(seed))
+    drawn = draw_beside(taken, pool.records, count, generator(seed))
     assert drawn.shape == (n, count)
     for mine, theirs in zip(taken.tolist(), drawn.tolist(), strict=True):
         assert len(set(theirs)) == count
@@ -282,7 +292,7 @@ def test_draw_beside_draws_uniformly_from_the_rest() -> None:
     pool = Pool("challenge", torch.arange(6), torch.zeros(6, dtype=torch.int64))
     n = 24_000
     taken = torch.tensor([[1, 4]]).expand(n, 2)
-    counts = Counter(map(tuple, draw_beside(taken, pool, 2, generator()).tolist()))
+    counts = Counter(map(tuple, draw_beside(taken, pool.records, 2, generator()).tolist()))
     assert set(counts) == set(permutations([0, 2, 3, 5], 2))
     for count in counts.values():
         assert_share(count, n, 1 / 12)
@@ -334,10 +344,7 @@ def test_names_tell_secrets_apart() -> None:
     ]
 
 
-def test_only_an_attribute_of_the_target_tells_the_adversary_a_target() -> None:
-    assert Attribute(scope="target").targets
-    assert not Attribute().targets
-    assert not Property().targets
+def test_only_an_attribute_is_one_hot_in_x() -> None:
     trait = Trait("sex", ("f", "m"), torch.zeros(1), (3, 4), (4, 3))
     assert Attribute().one_hot(trait) == (4, 3)
     assert Property().one_hot(trait) == ()
@@ -351,7 +358,7 @@ def test_settings_are_frozen(secret: Any) -> None:
 
 def refusal(secret: Secret, population: Population, k: int = 2, others: int = 0) -> str:
     with pytest.raises(LeakageError) as error:
-        secret.check(population, k, others)
+        secret.check(population, alike(k, others))
     return str(error.value)
 
 
@@ -391,12 +398,12 @@ def test_a_batch_larger_than_the_smallest_class_is_refused_by_class_and_split(sp
     short = dict(population.splits)
     short[split] = short[split][[0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15]]
     population = replace(population, splits=short)
-    Attribute().check(population, k=2, others=0)
+    Attribute().check(population, alike(2))
     assert refusal(Attribute(), population, k=4) == (
         f"attack.k: a batch of k = 4 needs 4 records with sex = m, but the {split} split holds 2;"
         " lower attack.k or choose an attribute whose values are less rare"
     )
-    Attribute(scope="target").check(population, k=4, others=0)
+    Attribute(scope="target").check(population, alike(4))
 
 
 @pytest.mark.parametrize(
@@ -423,7 +430,7 @@ def test_a_property_is_refused_where_holders_or_the_others_are_too_few(
 def test_one_holder_suffices_where_one_is_drawn() -> None:
     population = population_of([0] * 9 + [1], in_x=False)
     secret = Property(scope="any", value="m", holders="one")
-    secret.check(population, 4, others=0)
+    secret.check(population, alike(4))
     _, found = draws(secret, population, torch.ones(5).long(), 4)
     assert (found == 1).sum(1).tolist() == [1] * 5
 
@@ -431,9 +438,9 @@ def test_one_holder_suffices_where_one_is_drawn() -> None:
 @pytest.mark.parametrize("secret", [Attribute(), Attribute(scope="target")], ids=repr)
 def test_a_batch_and_its_others_may_take_the_whole_split_and_no_more(secret: Secret) -> None:
     population = population_of([0, 1, 2] * 3)
-    secret.check(population, k=2, others=7)
+    secret.check(population, alike(2, 7))
     batches, _ = draws(secret, population, torch.tensor([0, 1, 2]), 2)
-    beside = draw_beside(batches, pool_of(secret, population, SHADOW), 7, generator())
+    beside = draw_beside(batches, pool_of(secret, population, SHADOW).records, 7, generator())
     everybody = population.splits[SHADOW].tolist()
     assert torch.cat([batches, beside], 1).sort(1).values.tolist() == [everybody] * 3
     assert refusal(secret, population, k=2, others=8) == (

@@ -20,9 +20,8 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 from typing_extensions import override
 
 from leakage.errors import LeakageError
-from leakage.population import GAME_SPLITS, Population
-from leakage.secrets import Attribute, Property
-from leakage.secrets.base import _column_that_tells
+from leakage.population import GAME_SPLITS, Population, columns_that_tell
+from leakage.secrets import Attribute, Property, Sizes
 from leakage.table import population_of, read_table
 
 
@@ -313,7 +312,7 @@ def test_a_secret_about_a_column_with_too_many_values_says_so(
 ) -> None:
     population = column(values)
     assert population.traits == {}
-    assert refusal(lambda: Property("a").check(population, 2, 0)) == (
+    assert refusal(lambda: Property("a").check(population, Sizes(2, 0, 2))) == (
         f"attack.secret.attribute: 'a' {found}, and a secret is one of at most 50 values; add a"
         " column that groups them into bins"
     )
@@ -798,9 +797,9 @@ def test_where_x_tells_a_trait_is_found(
     trait = population.traits["a"]
     assert (trait.columns, trait.one_hot) == (columns, one_hot)
     fits, other = (Attribute("a"), Property("a")) if columns else (Property("a"), Attribute("a"))
-    fits.check(population, 1, 0)
+    fits.check(population, Sizes(1, 0, 1))
     with pytest.raises(LeakageError):
-        other.check(population, 1, 0)
+        other.check(population, Sizes(1, 0, 1))
     # Records whose value is unknown do not count, whatever x says of them.
     more = torch.cat([features, torch.full((2, features.shape[1]), 9.0)])
     unknown = make(TensorDataset(more), {"a": [*CODES.tolist(), "?", None]}).traits["a"]
@@ -830,4 +829,4 @@ def test_no_trait_that_is_said_to_be_out_of_x_is_told_by_it(
     population = make(TensorDataset(indicator), table)
     trait = population.traits.get("a")
     if trait is not None and not trait.in_x:
-        assert _column_that_tells(population, trait) is None
+        assert not len(columns_that_tell(population.features, trait.codes, len(trait.values)))

@@ -9,15 +9,26 @@ from leakage.adversaries.classifiers import (
     RandomForest,
 )
 from leakage.adversaries.first_layer import FirstLayer
+from leakage.adversaries.identifiers import Identifier, LinearDiscriminant, NearestMean
+from leakage.adversaries.likelihood import LikelihoodRatio
+from leakage.adversaries.ordinal import Ordinal, Regression
+from leakage.adversaries.prototypes import Prototypes
 
 __all__ = [
     "Adversary",
     "BoostedTrees",
     "Classifier",
     "FirstLayer",
+    "Identifier",
+    "LikelihoodRatio",
+    "LinearDiscriminant",
     "LogisticRegression",
+    "NearestMean",
     "NeuralNetwork",
+    "Ordinal",
+    "Prototypes",
     "RandomForest",
+    "Regression",
     "Scores",
     "Surface",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,20 @@ class Surface:
         one_hot: for each value of the secret the column of x that is 1 for it; empty where x does
             not encode the secret like that.
         features: d, the number of columns of x.
+        levels: the number that each value of the secret stands for, ascending, where the secret
+            is a quantity; else empty.
+        averaged: records in the mean of a release, as far as the adversary knows.
+        paired: whether each row is a release, then the gradient of the target record that may be
+            in it: two halves with the same m entries each.
     """
 
     layout: Layout
     classes: int
     one_hot: tuple[int, ...]
     features: int
+    levels: tuple[float, ...] = ()
+    averaged: int = 1
+    paired: bool = False
 
 
 def checked_scores(adversary: Adversary, scores: Array, n: int, surface: Surface) -> Array:
@@ -93,3 +102,20 @@ class Adversary(ABC):
         Returns:
             A function from releases (n, p) to log scores (n, c), in the order of the support.
         """
+
+
+_REAL = ("strength", "rate")  # settings that are above 0; all others are counts
+_REDUCES = ("auto", "f_test", "sketch")
+
+
+def check_numbers(adversary: Any) -> None:
+    """Refuses settings of an adversary that are no numbers of the right kind."""
+    for setting in fields(adversary):
+        value = getattr(adversary, setting.name)
+        where = f"attack.adversaries: {adversary.name}.{setting.name}"
+        if setting.name == "reduce":
+            if value not in _REDUCES:
+                raise LeakageError(f"{where} knows 'auto', 'f_test' and 'sketch', got {value!r}")
+        elif not (value > 0 if setting.name in _REAL else value >= 1):
+            least = "above 0" if setting.name in _REAL else "of at least 1"
+            raise LeakageError(f"{where} is a number {least}, got {value}")

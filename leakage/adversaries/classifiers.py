@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
-from sklearn.neural_network import MLPClassifier
+from sklearn.linear_model import Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from typing_extensions import override
 
-from leakage.adversaries.base import Adversary, Array, Scores, Surface
-from leakage.adversaries.views import CountSketch, FTest, View
+from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_numbers
+from leakage.adversaries.views import View, entries
 from leakage.errors import LeakageError
-
-_SKETCHED = 2**16  # entries from which on an F-test would keep too many releases
 
 
 class Classifier(Adversary):
@@ -44,12 +49,17 @@ class Classifier(Adversary):
     def estimator(self, seed: int) -> Any:
         """A fresh scikit-learn classifier with `predict_proba`."""
 
+    def regressor(self, seed: int) -> Any:
+        """A fresh scikit-learn regressor of the same kind, where there is one."""
+        raise LeakageError(
+            f"attack.adversaries: {self.name} has no regressor, so Regression cannot use it"
+        )
+
     @override
     def view(self, surface: Surface, seed: int) -> View:
-        sketched = self.reduce == "auto" and surface.layout.p > _SKETCHED
-        if sketched or self.reduce == "sketch":
-            return CountSketch(self.features, seed)
-        return FTest(self.features)
+        # Of two halves no single entry tells anything: it is how they go together.
+        reduce = "sketch" if surface.paired else self.reduce
+        return entries(reduce, self.features, surface.layout.p, seed)
 
     @override
     def fit(
@@ -59,17 +69,41 @@ class Classifier(Adversary):
         surface: Surface,
         seed: int,
     ) -> Scores:
+        together = compared(releases) if surface.paired else _as_they_are
         estimator = self.estimator(seed)
         with warnings.catch_warnings():
             # A network that stops at its last epoch and a regression at its last step are usable.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            estimator.fit(releases, values)
+            estimator.fit(together(releases), values)
         # Threads add up the votes of a forest in an order that changes the last digit.
         if "n_jobs" in estimator.get_params():
             estimator.set_params(n_jobs=1)
         return lambda seen: log_probabilities(
-            estimator, seen, surface.classes, floor=1 / (len(values) + 1)
+            estimator, together(seen), surface.classes, floor=1 / (len(values) + 1)
         )
+
+
+def _as_they_are(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows
+
+
+def compared(releases: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], Array]:
+    """Puts beside rows of two halves how these go together: (n, 2m) becomes (n, 2m + 3).
+
+    Inner product, cosine and squared distance, each entry in units of its spread in `releases`.
+    """
+    mean, spread = releases.mean(axis=0, dtype=np.float64), releases.std(axis=0, dtype=np.float64)
+    scale = np.divide(1.0, spread, out=np.zeros_like(spread), where=spread > 0)
+
+    def together(rows: NDArray[np.float32]) -> Array:
+        one, other = np.split((rows - mean) * scale, 2, axis=1)
+        inner = (one * other).sum(axis=1)
+        size = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+        cosine = np.divide(inner, size, out=np.zeros_like(inner), where=size > 0)
+        distance = ((rows[:, : one.shape[1]] - rows[:, one.shape[1] :]) ** 2).sum(axis=1)
+        return np.concatenate([rows, np.stack([inner, cosine, distance], axis=1)], axis=1)
+
+    return together
 
 
 def log_probabilities(estimator: Any, rows: NDArray[Any], classes: int, floor: float) -> Array:
@@ -81,25 +115,6 @@ def log_probabilities(estimator: Any, rows: NDArray[Any], classes: int, floor: f
     aligned = np.zeros((len(rows), classes))
     aligned[:, estimator.classes_] = estimator.predict_proba(rows)
     return np.asarray(np.log((1 - floor) * aligned + floor / classes))
-
-
-def _check_settings(adversary: Classifier) -> None:
-    """Each setting of these classes is a count, but for one strength above 0."""
-    if adversary.reduce not in ("auto", "f_test", "sketch"):
-        raise LeakageError(
-            f"attack.adversaries: {adversary.name}.reduce knows 'auto', 'f_test' and 'sketch',"
-            f" got {adversary.reduce!r}"
-        )
-    for setting in fields(adversary):  # type: ignore[arg-type]
-        if setting.name == "reduce":
-            continue
-        value = getattr(adversary, setting.name)
-        if not (value > 0 if setting.name == "strength" else value >= 1):
-            least = "above 0" if setting.name == "strength" else "of at least 1"
-            raise LeakageError(
-                f"attack.adversaries: {adversary.name}.{setting.name} is a number {least},"
-                f" got {value}"
-            )
 
 
 @dataclass(frozen=True)
@@ -117,11 +132,15 @@ class RandomForest(Classifier):
     reduce: Literal["auto", "f_test", "sketch"] = "auto"
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_numbers(self)
 
     @override
     def estimator(self, seed: int) -> Any:
         return RandomForestClassifier(self.trees, random_state=seed)
+
+    @override
+    def regressor(self, seed: int) -> Any:
+        return RandomForestRegressor(self.trees, max_features="sqrt", random_state=seed)
 
 
 @dataclass(frozen=True)
@@ -139,11 +158,17 @@ class BoostedTrees(Classifier):
     reduce: Literal["auto", "f_test", "sketch"] = "auto"
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_numbers(self)
 
     @override
     def estimator(self, seed: int) -> Any:
         return HistGradientBoostingClassifier(
+            max_iter=self.iterations, early_stopping=False, random_state=seed
+        )
+
+    @override
+    def regressor(self, seed: int) -> Any:
+        return HistGradientBoostingRegressor(
             max_iter=self.iterations, early_stopping=False, random_state=seed
         )
 
@@ -163,12 +188,16 @@ class LogisticRegression(Classifier):
     reduce: Literal["auto", "f_test", "sketch"] = "auto"
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_numbers(self)
 
     @override
     def estimator(self, seed: int) -> Any:
         model = SklearnLogisticRegression(C=self.strength, max_iter=200, random_state=seed)
         return make_pipeline(StandardScaler(), model)
+
+    @override
+    def regressor(self, seed: int) -> Any:
+        return make_pipeline(StandardScaler(), Ridge(1 / self.strength, random_state=seed))
 
 
 @dataclass(frozen=True)
@@ -188,9 +217,16 @@ class NeuralNetwork(Classifier):
     reduce: Literal["auto", "f_test", "sketch"] = "auto"
 
     def __post_init__(self) -> None:
-        _check_settings(self)
+        check_numbers(self)
 
     @override
     def estimator(self, seed: int) -> Any:
         model = MLPClassifier((self.hidden,), max_iter=self.epochs, random_state=seed)
+        return make_pipeline(StandardScaler(), model)
+
+    @override
+    def regressor(self, seed: int) -> Any:
+        model = MLPRegressor(
+            hidden_layer_sizes=(self.hidden,), max_iter=self.epochs, random_state=seed
+        )
         return make_pipeline(StandardScaler(), model)

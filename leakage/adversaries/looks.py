@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import joblib
 import numpy as np
@@ -13,11 +14,15 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from leakage.adversaries.base import Adversary, Array, Surface, checked_scores
+from leakage.adversaries.identifiers import candidate_scores
 from leakage.adversaries.posterior import Observed
 from leakage.adversaries.views import View
+from leakage.population import GAME_SPLITS
 from leakage.releases import Reduce, Releases, reduced
 
 Floats = NDArray[np.float32]
+FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
+ENROLLED = "enrolled"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,55 +46,54 @@ class Look:
     view: View
 
 
-@dataclass(frozen=True)
-class Sight:
-    """What a look gets of each split, float32 (n, m)."""
-
-    shadow: Floats
-    calibrate: Floats
-    challenge: Floats
-
-    def beside(self, shadow: Floats, calibrate: Floats, challenge: Floats) -> Sight:
-        """The same with what else is known of each batch, (n, q), in further columns."""
-        return Sight(
-            np.concatenate([self.shadow, shadow], axis=1),
-            np.concatenate([self.calibrate, calibrate], axis=1),
-            np.concatenate([self.challenge, challenge], axis=1),
-        )
+Sight = dict[str, Floats]
+"""What a look gets of each part: the splits of the game, and those enrolled; float32 (n, m)."""
 
 
 def sights(
-    looks: Sequence[tuple[Sequence[Look], Releases, Releases]],
+    looks: Sequence[tuple[Sequence[Look], Mapping[str, Releases]]],
     values: Tensor,
     challenge: Releases,
+    targets: Mapping[str, Releases],
 ) -> dict[Look, Sight]:
     """Shows every look its part of the releases, which are gone through as seldom as can be.
 
     Args:
-        looks: those of one knowledge of M, with the shadow releases that they are fitted on and
-            the calibrate ones.
-        values: the secret of each shadow release, int64 (n,).
+        looks: those of one knowledge of M, with the releases that the adversary makes itself, by
+            part; those of shadow-fit are what views are fitted on.
+        values: what each shadow release was drawn for, int64 (n,).
         challenge: the trials' releases, the same for all.
+        targets: by split, the gradients of target records that are wholly known; they stand
+            beside the releases in further columns.
     """
-    before: dict[tuple[int, str, View], tuple[Floats, Floats]] = {}
+    own: dict[tuple[int, str, View], Sight] = {}
     maps: dict[tuple[int, str, View], Reduce] = {}
-    for number, (some, fit, calibrate) in enumerate(looks):
-        shadow = fit.kept()
+    for number, (some, parts) in enumerate(looks):
+        shadow = parts[FIT].kept()
         mine = {(number, look.layers, look.view): look for look in some}  # equal views are one
         fitted = {key: _fit(look, shadow, values) for key, look in mine.items()}
-        all_maps = list(fitted.values())
-        given = fit.through(all_maps) if shadow is fit else reduced(shadow, all_maps)
-        known = calibrate.through(all_maps)
-        for key, one, other in zip(fitted, given, known, strict=True):
-            before[key] = one.numpy(), other.numpy()
+        for part, releases in parts.items():
+            kept = part == FIT and shadow is not releases
+            through = partial(reduced, shadow) if kept else releases.through
+            for key, rows in zip(fitted, through(list(fitted.values())), strict=True):
+                own.setdefault(key, {})[part] = rows.numpy()
         maps |= fitted
-    asked = dict(zip(maps, challenge.through(list(maps.values())), strict=True))
+    all_maps = list(maps.values())
+    for key, rows in zip(maps, challenge.through(all_maps), strict=True):
+        own[key][CHALLENGE] = rows.numpy()
+    for split, releases in targets.items():
+        for key, rows in zip(maps, releases.through(all_maps), strict=True):
+            own[key] = beside(own[key], {split: rows.numpy()})
     return {
-        look: Sight(*before[key], asked[key].numpy())
-        for number, (some, _, _) in enumerate(looks)
+        look: own[number, look.layers, look.view]
+        for number, (some, _) in enumerate(looks)
         for look in some
-        for key in [(number, look.layers, look.view)]
     }
+
+
+def beside(sight: Sight, known: Sight) -> Sight:
+    """A sight with what else is known of each batch, (n, q), in further columns."""
+    return sight | {part: np.concatenate([sight[part], rows], 1) for part, rows in known.items()}
 
 
 def _fit(look: Look, shadow: Sequence[Tensor] | Releases, values: Tensor) -> Reduce:
@@ -102,8 +106,10 @@ def guess(
     look: Look,
     sight: Sight,
     values: NDArray[np.int64],
+    lines: Mapping[str, NDArray[np.int64]],
+    users: int,
     seed: int,
-    beside: Observed,
+    told: Observed,
     threads: int,
 ) -> Observed:
     """Fits the adversary of a look, and returns the scores that it gives.
@@ -111,20 +117,27 @@ def guess(
     Args:
         look: who guesses.
         sight: what it sees.
-        values: the secret of each shadow batch, int64 (n,).
+        values: what each shadow batch was drawn for, int64 (n,).
+        lines: by split, the candidates of each batch, int64 (n, c), where it is about users.
+        users: those enrolled.
         seed: the only source of randomness.
-        beside: scores from what is known without releases; no sources where nothing is.
+        told: scores from what is known without releases; no sources where nothing is.
         threads: that it may use.
     """
 
-    def scored(seen: Floats) -> Array:
-        return checked_scores(look.adversary, scores(seen), len(seen), look.surface)
+    def scored(split: str) -> Array:
+        seen = sight[split]
+        found = scores(seen)
+        if split in lines:
+            met = scores(sight[ENROLLED])
+            found = candidate_scores(found, met.reshape(users, -1, met.shape[1]), lines[split])
+        return checked_scores(look.adversary, found, len(seen), look.surface)
 
     with _threads(threads):
-        scores = look.adversary.fit(sight.shadow, values, look.surface, seed)
+        scores = look.adversary.fit(sight[FIT], values, look.surface, seed)
         return Observed(
-            [scored(sight.calibrate), *beside.calibrate],
-            [scored(sight.challenge), *beside.challenge],
+            [scored(CALIBRATE), *told.calibrate],
+            [scored(CHALLENGE), *told.challenge],
         )
 
 

@@ -39,7 +39,9 @@ class Calibrator:
         return np.asarray(np.log(q))
 
 
-def calibrate(sources: Sequence[Array], values: NDArray[np.int64]) -> Calibrator:
+def calibrate(
+    sources: Sequence[Array], values: NDArray[np.int64], *, alike: bool = False
+) -> Calibrator:
     """Fits slopes and biases on the calibrate split by maximum likelihood.
 
     The targets are softened by 1 / (n + 2) as Platt (1999) does, so that a separable split has a
@@ -48,6 +50,7 @@ def calibrate(sources: Sequence[Array], values: NDArray[np.int64]) -> Calibrator
     Args:
         sources: r arrays of log scores (n, c).
         values: the secrets, int64 (n,), in about equal numbers of each value.
+        alike: whether values are only places in a line-up, so that no bias means anything.
     """
     scores = np.stack([_bounded(source) for source in sources])  # (r, n, c)
     r, n, c = scores.shape
@@ -60,7 +63,8 @@ def calibrate(sources: Sequence[Array], values: NDArray[np.int64]) -> Calibrator
         logits = np.tensordot(x[:r], scaled, 1) + x[r:]
         log_q = log_softmax(logits, axis=1)
         residual = (softmax(logits, axis=1) - target) / n  # (n, c)
-        gradient = np.concatenate([np.tensordot(scaled, residual, 2), residual.sum(0)])
+        biased = np.zeros(c) if alike else residual.sum(0)
+        gradient = np.concatenate([np.tensordot(scaled, residual, 2), biased])
         return float(-(target * log_q).sum() / n), np.asarray(gradient)
 
     start = np.concatenate([np.full(r, 1 / r), np.zeros(c)])
@@ -97,7 +101,12 @@ class Observed:
 
 
 def answer(
-    rounds: Sequence[Observed], values: NDArray[np.int64], prior: Array, *, dependent: bool
+    rounds: Sequence[Observed],
+    values: NDArray[np.int64],
+    prior: Array,
+    *,
+    dependent: bool,
+    alike: bool = False,
 ) -> Answer:
     """Puts rounds together: independent ones are summed, dependent ones are stacked.
 
@@ -106,6 +115,7 @@ def answer(
         values: the secrets of the calibrate batches, (m,).
         prior: P(a), (c,).
         dependent: whether the rounds saw the same records.
+        alike: whether values are only places in a line-up.
     """
     if dependent:
         calibrate_sources = [[s for seen in rounds for s in seen.calibrate]]
@@ -113,7 +123,7 @@ def answer(
     else:
         calibrate_sources = [list(seen.calibrate) for seen in rounds]
         challenge_sources = [list(seen.challenge) for seen in rounds]
-    calibrators = [calibrate(sources, values) for sources in calibrate_sources]
+    calibrators = [calibrate(sources, values, alike=alike) for sources in calibrate_sources]
     fitted_prior = np.bincount(values, minlength=len(prior)) / len(values)
     known, asked = (
         posterior(
@@ -144,4 +154,5 @@ def posterior(rounds: Sequence[Array], fitted_prior: Array, prior: Array) -> Arr
 
 def _bounded(scores: Array) -> Array:
     """Log scores of finite size: -inf (a value that never got a vote) becomes a low finite one."""
-    return np.asarray(np.maximum(scores - scores.max(axis=1, keepdims=True), -20.0))
+    below = scores - scores.max(axis=1, keepdims=True)
+    return np.asarray(np.where(np.isinf(below), -20.0, np.maximum(below, -1000.0)))

@@ -120,6 +120,16 @@ class CountSketch(View):
         return sums
 
 
+_SKETCHED = 2**16  # entries from which on an F-test would keep too many releases
+
+
+def entries(reduce: str, count: int, p: int, seed: int) -> View:
+    """The view of p entries that `reduce` names: `f_test`, `sketch`, or `auto`."""
+    if reduce == "sketch" or (reduce == "auto" and p > _SKETCHED):
+        return CountSketch(count, seed)
+    return FTest(count)
+
+
 def f_statistic(shadow: Iterable[Tensor], values: Tensor) -> Tensor:
     """The one-way F statistic of each entry between the values (Fisher 1925), float64 (p,).
 

@@ -60,7 +60,7 @@ class Attack(Callback):
         self.defense = NoDefense() if defense is None else defense
         self._given, self._table = population, attributes
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._pending: deque[tuple[Observation, int]] = deque()
+        self._pending: deque[tuple[Match, Observation, int]] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._ledger: Ledger | None = None
         self._owns_pool = False
@@ -113,7 +113,9 @@ class Attack(Callback):
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         self._population = self._given or find_population(trainer, self.game, self._table)
-        self._match = Match(self.game, self._population, self.defense, Layout.of(module))
+        layout = Layout.of(module)
+        self._match = Match(self.game, self._population, self.defense, layout)
+        self._curve = [self._match.at(game) for game in self.game.curve()]
         mine = _attacks(trainer).index(self)
         suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
         self._ledger = Ledger(self.game, self.defense, self._population, self._match, suffix)
@@ -163,6 +165,7 @@ class Attack(Callback):
             _log.warning("rounds %s were not reached and have no figures", missed)
         if self._ledger and rows:
             self._write(self._ledger, trainer)
+            self._ledger.conclude(trainer)
             print(self._ledger.summary(trainer))
 
     @override
@@ -185,6 +188,7 @@ class Attack(Callback):
             return
         start = time.perf_counter()
         engine = make_engine(trainer, module, self._population, self.game, round_)
+        self._seconds["releases"] += time.perf_counter() - start
         assert self._pool is not None
         hidden = trainer.progress_bar_callback is None
         with tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})") as bar:
@@ -192,7 +196,12 @@ class Attack(Callback):
             def progress(step: str) -> None:
                 bar.set_description_str(f"attack, round {round_}: {step}")
 
-            observation = self._match.observe(round_, engine, self._pool.submit, progress)
+            for match in [self._match, *(self._curve if round_ == max(self.game.rounds) else [])]:
+                start = time.perf_counter()
+                observation = match.observe(round_, engine, self._pool.submit, progress)
+                self._seconds["releases"] += time.perf_counter() - start
+                self._pending.append((match, observation, trainer.global_step))
+                self._collect(trainer, most=_PENDING if self.game.workers > 1 else 0)
         if engine.broken:
             _log.warning(
                 "round %d: the gradients of %d records hold NaN or inf and count as zero; the first"
@@ -205,17 +214,14 @@ class Attack(Callback):
             for split, reuse in self._match.reuse.items():
                 _log.info("%s: %s", split, reuse)
         self._tell(engine)
-        self._pending.append((observation, trainer.global_step))
-        self._seconds["releases"] += time.perf_counter() - start
-        self._collect(trainer, most=_PENDING if self.game.workers > 1 else 0)
 
     def _collect(self, trainer: Trainer, most: int) -> None:
         """Grades the rounds whose guesses are made, and waits until at most so many are left."""
         ledger = self._ledger
-        while ledger and self._pending and (self._pending[0][0].done or len(self._pending) > most):
-            observation, step = self._pending.popleft()
+        while ledger and self._pending and (self._pending[0][1].done or len(self._pending) > most):
+            match, observation, step = self._pending.popleft()
             start = time.perf_counter()
-            ledger.record(trainer, self._match.judge(observation), step)
+            ledger.record(trainer, match, match.judge(observation), step)
             self._seconds["grading"] += time.perf_counter() - start
             self._write(ledger, trainer)
 

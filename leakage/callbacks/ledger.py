@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
 
 from leakage.defenses import Defense
 from leakage.game import Match
+from leakage.metrics.intervals import Estimate
 from leakage.population import Population
-from leakage.report.board import draw_curves, draw_layers, introduce
-from leakage.report.rows import Row, keep_earlier, write_rows
+from leakage.report.board import (
+    draw_aggregation,
+    draw_curves,
+    draw_exposure,
+    draw_layers,
+    introduce,
+)
+from leakage.report.rows import ALL, Row, keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
 from leakage.rounds import SEEN, Graded
 from leakage.rules import Game
 
-_SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits")
+CEILING = "ceiling"
+_SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits", "mae", "rps", "top5")
 
 
 class Ledger:
@@ -50,51 +60,89 @@ class Ledger:
     def introduce(self, trainer: Trainer) -> None:
         """Tells the loggers what the run is."""
         told = {"data": self._data, "defense": self._defense.label} | self._game.settings
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                introduce(logger.experiment, self._game.secret.name, told)
+        for writer in _writers(trainer):
+            introduce(writer, self._game.secret.name, told)
 
-    def record(self, trainer: Trainer, results: Sequence[Graded], step: int) -> None:
-        """Adds the figures of a round that was played after so many optimizer steps."""
+    def record(self, trainer: Trainer, match: Match, results: Sequence[Graded], step: int) -> None:
+        """Adds the figures of a round that was played after so many optimizer steps.
+
+        Args:
+            trainer: has the loggers.
+            match: that of the ledger, or one at another point of its aggregation curve.
+            results: of one round.
+            step: optimizer steps before it.
+        """
         for result in results:
             for knowledge in result.knowledge or ("",):
-                self._add(result, knowledge, step)
-                if result.layers == SEEN:
+                self._add(match, result, knowledge, step)
+                if result.layers == SEEN and match is self._match:
                     self._log(trainer, result, knowledge, step)
+        if match.ceiling is not None:
+            note = "what the drawn composition of a batch allows in one round"
+            limit = Estimate(match.ceiling, math.nan, math.nan, match.game.trials, 0, note)
+            self._enter(match, results[0], step, "", CEILING, ALL, "asr", limit)
         layers = [result for result in results if result.layers != SEEN]
         if layers:
             tag = f"attack/{self._game.secret.name}/{layers[0].name}/{layers[0].knowledge[-1]}"
             figures = {result.layers: result.figures["auroc"] for result in layers}
-            for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    draw_layers(logger.experiment, tag, step, figures)
+            for writer in _writers(trainer):
+                draw_layers(writer, tag, step, figures)
 
-    def _add(self, result: Graded, knowledge: str, step: int) -> None:
-        if result.best_baseline:
+    def _add(self, match: Match, result: Graded, knowledge: str, step: int) -> None:
+        if result.best_baseline and match is self._match:
             self._best[result.round, result.rounds] = result.best_baseline
-        kept = result.figures if result.layers == SEEN else {"auroc": result.figures["auroc"]}
-        for metric, figure in kept.items():
-            self.rows.append(
-                Row(
-                    result.round,
-                    step,
-                    result.rounds,
-                    self._game.secret.name,
-                    self._game.k,
-                    self._game.others,
-                    self._defense.label,
-                    knowledge,
-                    result.name,
-                    result.layers,
-                    metric,
-                    figure.value,
-                    figure.low,
-                    figure.high,
-                    figure.n,
-                    figure.units,
-                    figure.note,
-                )
+        figures = {(ALL, metric): figure for metric, figure in result.figures.items()}
+        if result.layers != SEEN:
+            figures = {(ALL, "auroc"): result.figures["auroc"]}
+        elif knowledge:
+            figures |= {(f"class {v}", "asr"): figure for v, figure in result.by_class.items()}
+            if result.round == max(self._game.rounds):
+                figures |= {(f"unit {u}", "asr"): figure for u, figure in result.exposed.items()}
+        for (group, metric), figure in figures.items():
+            self._enter(match, result, step, knowledge, result.name, group, metric, figure)
+
+    def _enter(
+        self,
+        match: Match,
+        result: Graded,
+        step: int,
+        knowledge: str,
+        name: str,
+        group: str,
+        metric: str,
+        figure: Estimate,
+    ) -> None:
+        game, defense = match.game, self._defense.label
+        self.rows.append(
+            Row(
+                result.round,
+                step,
+                result.rounds,
+                game.secret.name,
+                game.k,
+                game.others,
+                defense,
+                knowledge,
+                name,
+                result.layers,
+                group,
+                metric,
+                figure.value,
+                figure.low,
+                figure.high,
+                figure.n,
+                figure.units,
+                figure.note,
             )
+        )
+
+    def conclude(self, trainer: Trainer) -> None:
+        """Draws what takes all rows: attack against k and against the number of clients."""
+        games = [self._game, *self._game.curve()]
+        if len(games) > 1:
+            tag = f"attack/{self._game.secret.name}/aggregation"
+            for writer in _writers(trainer):
+                draw_aggregation(writer, tag, self.rows[-1].step, self.rows)
 
     def _log(self, trainer: Trainer, result: Graded, knowledge: str, step: int) -> None:
         group = "attack" if knowledge else "baseline"
@@ -108,10 +156,11 @@ class Ledger:
         new = knowledge in result.knowledge[:1]  # static and adaptive may be one answer
         for logger in trainer.loggers:
             logger.log_metrics(shown, step)
-            if isinstance(logger, TensorBoardLogger) and new and not suffix:
-                posterior = result.answer.log_posterior
-                truth, support = self._match.truth.values, self._match.support
-                draw_curves(logger.experiment, tag, step, posterior, truth, support)
+        for writer in _writers(trainer) if new and not suffix else ():
+            posterior = result.answer.log_posterior
+            truth, support = self._match.truth.values, self._match.support
+            draw_curves(writer, tag, step, posterior, truth, support)
+            draw_exposure(writer, tag, step, result.figures["asr"], result.by_class, result.exposed)
 
     def write(self, trainer: Trainer, seconds: Mapping[str, float], plan: str) -> None:
         """Writes the files anew.
@@ -134,11 +183,18 @@ class Ledger:
         metrics = trainer.callback_metrics.items()
         utility = {name: float(v) for name, v in metrics if "utility" in name or "val" in name}
         settings, defense = self._game.settings, self._defense.label
-        write_run(run, self._population, settings, defense, seconds, utility, plan)
+        write_run(run, self._match.population, settings, defense, seconds, utility, plan)
 
     def summary(self, trainer: Trainer) -> str:
         """The table that a run ends with, and where the files are."""
-        table = summary_table(self.rows, self._best, self._utility(trainer), self._data)
+        limits = []
+        if self._match.ceiling is not None:
+            limits = [
+                f"ceiling: the composition of a batch is drawn, so that no ASR of one round at k ="
+                f" {self._game.k} exceeds {self._match.ceiling:.3f}"
+            ]
+        data, utility = self._data, self._utility(trainer)
+        table = summary_table(self.rows, self._best, utility, data, limits)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return f"\n{table}"
         return f"\n{table}\n\nwritten to {_folder(trainer)}"
@@ -158,6 +214,11 @@ class Ledger:
         return (
             f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
         )
+
+
+def _writers(trainer: Trainer) -> list[SummaryWriter]:
+    """Those of TensorBoard."""
+    return [log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
 
 
 def _folder(trainer: Trainer) -> Path:

@@ -83,6 +83,7 @@ def make_engine(
             loss=game.loss,
             device=module.device if module.device.type == "cuda" else None,
             memory=int(game.memory * 2**30),
+            local=game.local,
         )
 
 

@@ -14,10 +14,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset
 from typing_extensions import override
 
-from leakage.data.adult_files import COLUMNS, block_widths, encode, make_traits, read_rows
+from leakage.data.adult_files import (
+    COLUMNS,
+    FILES,
+    block_widths,
+    check_root,
+    check_shadow_root,
+    encode,
+    make_traits,
+    read_rows,
+)
 from leakage.data.download import download, sha256_of
 from leakage.data.standins.adult import settings, write_adult
-from leakage.data.standins.marker import MARKER, read_marker
+from leakage.data.standins.marker import read_marker
 from leakage.errors import LeakageError, nearest
 from leakage.population import Population, split_by_unit
 from leakage.randomness import torch_generator
@@ -37,6 +46,8 @@ SHARES = {
     "challenge": 0.2,
 }
 """Shares of the units of adult.data; adult.test is the test split."""
+SHADOW_SHARES = {"shadow_fit": 2 / 3, "shadow_calibrate": 1 / 3}
+"""Shares of the units of the adversary's own files, where it has some."""
 
 
 class Adult(LightningDataModule):
@@ -45,8 +56,13 @@ class Adult(LightningDataModule):
     The test split is adult.test; adult.data is divided by `SHARES`. Records that are equal in
     all 15 fields are one unit, and those of adult.test that adult.data holds too play no part.
 
+    With a `shadow_root` the shadow records are those in that folder, divided by `SHADOW_SHARES`,
+    but for copies of records of the root, whose own shadow records then play no part. They stand
+    behind the others, which stay as they are: the observer sees how the model standardises.
+
     Args:
         root: folder of adult.data and adult.test.
+        shadow_root: folder of other people's adult.data, and of their adult.test if it is there.
         standin: write made-up files to the root where it has none.
         standin_size: rows of the made-up adult.data, at least 1; adult.test gets half as many.
         standin_seed: of the generator of made-up files.
@@ -75,9 +91,11 @@ class Adult(LightningDataModule):
         batch_size: int = 64,
         seed: int = 0,
         num_workers: int = 0,
+        shadow_root: str | None = None,
     ) -> None:
         super().__init__()
         self.root = Path(root)
+        self.shadow_root = None if shadow_root is None else Path(shadow_root)
         self.standin = standin
         self.standin_size = standin_size
         self.standin_seed = standin_seed
@@ -117,6 +135,8 @@ class Adult(LightningDataModule):
     def prepare_data(self) -> None:
         if self.root.exists() and not self.root.is_dir():
             raise LeakageError(f"data.root: {self.root} is a file, a folder is needed")
+        if self.shadow_root is not None:
+            check_shadow_root(self.shadow_root, self.root)
         marker = read_marker(self.root)
         present = [name for name in SHA256 if (self.root / name).exists()]
         if marker is not None and self.standin:
@@ -130,47 +150,32 @@ class Adult(LightningDataModule):
         elif marker is None and self.download and all(map(self._is_official, present)):
             for name in SHA256.keys() - present:
                 download(f"{self.download_url.rstrip('/')}/{name}", self.root / name, SHA256[name])
-        self._check_files(marker_found=marker is not None)
+        check_root(self.root, marker_found=marker is not None)
 
     def _is_official(self, name: str) -> bool:
         return sha256_of(self.root / name) == SHA256[name]
-
-    def _check_files(self, marker_found: bool) -> None:
-        """Refuses a folder without both files, with the ways out."""
-        missing = [name for name in SHA256 if not (self.root / name).is_file()]
-        if not missing:
-            return
-        if marker_found:
-            raise LeakageError(
-                f"{self.root}: the stand-in was interrupted and lacks {' and '.join(missing)}; set"
-                f" data.standin=true to write it again, or delete {MARKER} and put the official"
-                " files there"
-            )
-        if len(missing) == len(SHA256):
-            raise LeakageError(
-                f"{self.root}: found neither adult.data nor adult.test; point data.root at the"
-                " folder of the official files, set data.download=true to fetch them, or set"
-                " data.standin=true to work with made-up records"
-            )
-        raise LeakageError(
-            f"{self.root / missing[0]}: the file is missing while the other one of Adult is there;"
-            " put it beside it, or point data.root at an empty folder"
-        )
 
     @override
     def setup(self, stage: str | None = None) -> None:
         if self._population is not None:
             return
-        standin = read_marker(self.root) is not None
-        self._check_files(marker_found=standin)
-        data, test = (read_rows(self.root / name) for name in SHA256)
-        table = np.concatenate([data, test])
+        standins = {self.root: read_marker(self.root) is not None}
+        check_root(self.root, marker_found=standins[self.root])
+        files = [self.root / name for name in FILES]
+        if self.shadow_root is not None:
+            check_shadow_root(self.shadow_root, self.root)
+            standins[self.shadow_root] = read_marker(self.shadow_root) is not None
+            files += filter(Path.is_file, (self.shadow_root / name for name in FILES))
+        tables = [read_rows(file) for file in files]
+        data, own = len(tables[0]), len(tables[0]) + len(tables[1])
+        table = np.concatenate(tables)
         _, first, copy_of = np.unique(table, axis=0, return_index=True, return_inverse=True)
         units = torch.from_numpy(first[copy_of])  # the first record with the same 15 fields
-        generator = torch_generator(self.seed, "adult", "splits")
-        splits = split_by_unit(units[: len(data)], SHARES, generator)
-        tested = torch.arange(len(data), len(table))
-        splits["test"] = tested[~torch.isin(units[tested], units[: len(data)])]
+        splits = split_by_unit(units[:data], SHARES, torch_generator(self.seed, "adult", "splits"))
+        tested = torch.arange(data, own)
+        splits["test"] = tested[~torch.isin(units[tested], units[:data])]
+        if self.shadow_root is not None:
+            splits |= self._shadow_splits(units, own)
         x = torch.from_numpy(encode(table, self.widths, splits["train"].numpy()))
         y = torch.from_numpy(table[:, -1].astype(np.int64))
         self._population = Population(
@@ -181,16 +186,37 @@ class Adult(LightningDataModule):
             traits=make_traits(table, self.widths),
             units=units,
             splits=splits,
-            standin=standin,
+            standin=any(standins.values()),
         )
         logger.info(
-            "Adult in %s, %s: %s records; %d of adult.test left out as copies of records of"
-            " adult.data",
-            self.root,
-            "a stand-in (made-up records)" if standin else "real records",
+            "Adult in %s: %s records; %d of adult.test left out as copies of records of adult.data",
+            ", with shadow records in ".join(
+                f"{root}, {'a stand-in (made-up records)' if standin else 'real records'}"
+                for root, standin in standins.items()
+            ),
             ", ".join(f"{name} {len(indices)}" for name, indices in splits.items()),
             len(tested) - len(splits["test"]),
         )
+
+    def _shadow_splits(self, units: Tensor, own: int) -> dict[str, Tensor]:
+        """Divides the records behind the first `own`, but for copies of those."""
+        behind = torch.arange(own, len(units))
+        new = behind[units[behind] >= own]
+        if len(units[new].unique()) < len(SHADOW_SHARES):
+            raise LeakageError(
+                f"data.shadow_root: {self.shadow_root}: found {len(new)} records that are not in"
+                f" {self.root} too; at least {len(SHADOW_SHARES)} different ones are needed"
+            )
+        logger.info(
+            "%d of the %d records in %s left out as copies of records in %s",
+            len(behind) - len(new),
+            len(behind),
+            self.shadow_root,
+            self.root,
+        )
+        generator = torch_generator(self.seed, "adult", "shadow splits")
+        parts = split_by_unit(units[new], SHADOW_SHARES, generator)
+        return {split: new[indices] for split, indices in parts.items()}
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from leakage.data.download import is_web_page
+from leakage.data.standins.marker import MARKER
 from leakage.errors import LeakageError
 from leakage.population import Trait
 
+FILES = ("adult.data", "adult.test")
 # fmt: off
 # The fields of a row in their order, with the values that adult.names lists; none: a number.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -127,6 +129,44 @@ def read_rows(path: Path) -> NDArray[np.float64]:
             )
         table[:, j] = codes
     return table
+
+
+def check_root(root: Path, *, marker_found: bool) -> None:
+    """Refuses a folder without both files, with the ways out."""
+    missing = [name for name in FILES if not (root / name).is_file()]
+    if not missing:
+        return
+    if marker_found:
+        raise LeakageError(
+            f"{root}: the stand-in was interrupted and lacks {' and '.join(missing)}; set"
+            f" data.standin=true to write it again, or delete {MARKER} and put the official files"
+            " there"
+        )
+    if len(missing) == len(FILES):
+        raise LeakageError(
+            f"{root}: found neither adult.data nor adult.test; point data.root at the folder of the"
+            " official files, set data.download=true to fetch them, or set data.standin=true to"
+            " work with made-up records"
+        )
+    raise LeakageError(
+        f"{root / missing[0]}: the file is missing while the other one of Adult is there; put it"
+        " beside it, or point data.root at an empty folder"
+    )
+
+
+def check_shadow_root(folder: Path, root: Path) -> None:
+    """Refuses a folder of shadow records that is missing, lacks adult.data or is the root."""
+    if folder.resolve() == root.resolve():
+        raise LeakageError(
+            f"data.shadow_root: found the folder of data.root, {folder}; name another one, or leave"
+            " data.shadow_root out to take the shadow records from data.root"
+        )
+    if not (folder / "adult.data").is_file():
+        found = "no adult.data in it" if folder.is_dir() else "no such folder"
+        raise LeakageError(
+            f"data.shadow_root: {folder}: found {found}; point it at a folder with adult.data, and"
+            " adult.test if there is one, in the official layout"
+        )
 
 
 def block_widths(exclude: Iterable[str]) -> dict[str, int]:

@@ -65,7 +65,7 @@ class Comparison:
         """The first path that agrees with plain autograd, or the one that is asked for."""
         self._refuse_memory_of_batches()
         saved = -(-self.look.saved // len(self.probe))
-        reason = self._reason_against_records()
+        reason = self.reason_against_vmap()
         reasons = [] if reason is None else [reason]
         for way in () if reasons else (Factored, Vmapped):
             if forced not in (None, way.path):
@@ -106,7 +106,8 @@ class Comparison:
             " it in a buffer"
         )
 
-    def _reason_against_records(self) -> str | None:
+    def reason_against_vmap(self) -> str | None:
+        """Why nothing that vmap does equals plain autograd, as far as one batch shows it."""
         if self._loss.hooked:
             return f"{self._loss.hooked[0]} has a hook on the gradient of a batch"
         if "data" in self.look.drawn:

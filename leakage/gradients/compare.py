@@ -36,8 +36,14 @@ def worst_layer(layout: Layout, expected: Tensor, found: Tensor) -> str:
     return layout.names[int(torch.stack(spans).argmax())]
 
 
-def refuse_non_finite(means: Tensor, layout: Layout, model: str) -> None:
-    """Raises a LeakageError where batch gradients (n, p) hold NaN or inf."""
+def refuse_non_finite(
+    means: Tensor,
+    layout: Layout,
+    model: str,
+    what: str = "batch gradients",
+    why: str = "training has diverged or a record is not finite",
+) -> None:
+    """Raises a LeakageError where batch gradients (n, p), or updates, hold NaN or inf."""
     if means.sum(1).isfinite().all():  # one pass, no mask of the same size
         return
     bad = ~means.isfinite()
@@ -45,6 +51,6 @@ def refuse_non_finite(means: Tensor, layout: Layout, model: str) -> None:
         counts = [int(bad[:, layout.span(name)].sum()) for name in layout.names]
         worst = layout.names[counts.index(max(counts))]
         raise LeakageError(
-            f"model {model}: {int(bad.any(1).sum())} of {len(means)} batch gradients hold NaN or"
-            f" inf, most of them in {worst}; training has diverged or a record is not finite"
+            f"model {model}: {int(bad.any(1).sum())} of {len(means)} {what} hold NaN or inf,"
+            f" most of them in {worst}; {why}"
         )

@@ -1,10 +1,9 @@
-"""Turns a table of records into gradients: one row of record indices, one batch gradient."""
+"""Turns a table of records into what is shared: one row of indices, one gradient or update."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,8 +17,10 @@ from leakage.gradients.compare import is_close, refuse_non_finite, worst_layer
 from leakage.gradients.layout import Layout, rows_at_once
 from leakage.gradients.loss import Loss, LossFunction, computing
 from leakage.gradients.plain import Plain
+from leakage.gradients.plan import GIB, Plan
 from leakage.gradients.records import PerRecord
 from leakage.gradients.source import Source, as_it_is
+from leakage.gradients.updates import Local, Updates
 
 _log = logging.getLogger("leakage.gradients")
 
@@ -28,34 +29,6 @@ _TOLERANCE = 1e-2  # of the norm of a batch that is used; mixing records shows a
 _PIECE = 1024  # records at once where the memory allows more
 _FORMED = 2**24  # entries that are formed at once: more would be slower, not faster
 _LARGE = 2**21  # entries of a record's gradient from which on it is not formed for one batch
-_GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How gradients are computed.
-
-    Args:
-        path: `factored`: from the factors of each layer; `record-wise`: each record's gradient
-            once, averaged by the table; `batch-wise`: one backward pass for each row of the table.
-        reason: why, in words.
-        chunk: records at once, at least 1.
-        rows: batch gradients that stand whole at once, at least 1.
-        memory: bytes that this takes at most, by measure of a few records.
-    """
-
-    path: str
-    reason: str
-    chunk: int
-    rows: int
-    memory: int
-
-    def __str__(self) -> str:
-        at_once = "" if self.path == "batch-wise" else f"{self.chunk} records and "
-        return (
-            f"{self.path} ({self.reason}), {at_once}{self.rows} batches at once within"
-            f" {self.memory / _GIB:.2g} GiB"
-        )
 
 
 class GradientEngine:
@@ -64,8 +37,9 @@ class GradientEngine:
     The path is chosen by comparing on a few records, and compared again on the first batch of
     each table: where the gradient of a batch is the mean of its records' gradients, each record is
     computed once, however many batches hold it; where records mix (BatchNorm in training mode),
-    anything draws at random or vmap refuses, each batch is computed by itself. Neither the module
-    nor any global random state changes.
+    anything draws at random or vmap refuses, each batch is computed by itself. With local steps a
+    row holds clients that train, and gives the mean of their updates. Neither the module nor any
+    global random state changes.
 
     Args:
         module: a LightningModule; a detached copy is taken.
@@ -78,6 +52,7 @@ class GradientEngine:
         device: where gradients are computed; the CPU where left out.
         memory: bytes that gradients may take at once, beside the weights and the records.
         path: one of `PATHS`, instead of the choice.
+        local: how a client trains before it shares; where left out, it shares the gradient.
     """
 
     def __init__(
@@ -91,8 +66,9 @@ class GradientEngine:
         prepare: Callable[[Any], Any] = as_it_is,
         loss: LossFunction | None = None,
         device: torch.device | None = None,
-        memory: int = 2 * _GIB,
+        memory: int = 2 * GIB,
         path: str | None = None,
+        local: Local | None = None,
     ) -> None:
         self.layout = Layout.of(module)
         device = device or torch.device("cpu")
@@ -107,7 +83,37 @@ class GradientEngine:
         self._records = self._choice.records
         self.unused = comparison.unused
         way = self._records.path if self._records is not None else "batch-wise"
-        self.plan = self._plan(way, self._choice.reason, self._choice.saved)
+        self._gradients = self._plan(way, self._choice.reason, self._choice.saved)
+        self._updates: Updates | None = None
+        if local is not None and (local.steps > 1 or local.batch is not None):
+            self._updates = Updates(local, comparison, self._choice, memory)
+
+    @property
+    def plan(self) -> Plan:
+        """How what is shared is computed: updates where a client may train."""
+        return self._gradients if self._updates is None else self._updates.plan
+
+    @plan.setter
+    def plan(self, plan: Plan) -> None:
+        if self._updates is None:
+            self._gradients = plan
+        else:
+            self._updates.plan = plan
+
+    def plan_for(self, indices: Tensor, clients: int = 1) -> Plan:
+        """How the rows of a table are computed; the arguments are those of `blocks`.
+
+        One step with a batch of k records is the gradient, as is what no client computes.
+        """
+        if clients < 0 or indices.shape[1] % max(1, clients):
+            raise LeakageError(
+                f"attack.others: a row of {indices.shape[1]} records is not that of {clients}"
+                " clients with as many records each"
+            )
+        if self._updates is None or clients == 0:
+            return self._gradients
+        trains = self._updates.local.trains(indices.shape[1] // clients)
+        return self._updates.plan if trains else self._gradients
 
     @property
     def broken(self) -> list[int]:
@@ -115,10 +121,14 @@ class GradientEngine:
         return sorted(self._records.broken) if self._records is not None else []
 
     def means(
-        self, indices: Tensor, generator: torch.Generator, per_record: PerRecord | None = None
+        self,
+        indices: Tensor,
+        generator: torch.Generator,
+        per_record: PerRecord | None = None,
+        clients: int = 1,
     ) -> Tensor:
-        """The gradient of the loss of each row's batch, all at once; see `blocks`."""
-        blocks = list(self.blocks(indices, generator, per_record))
+        """What each row shares, all at once; see `blocks`."""
+        blocks = list(self.blocks(indices, generator, per_record, clients=clients))
         return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
     def blocks(
@@ -127,27 +137,38 @@ class GradientEngine:
         generator: torch.Generator,
         per_record: PerRecord | None = None,
         width: int | None = None,
+        clients: int = 1,
     ) -> Iterator[Tensor]:
-        """The gradient of the loss of each row's batch, some rows at a time within the memory.
+        """What each row shares, some rows at a time within the memory.
+
+        It is the gradient of the loss of the row's batch; with local steps the mean over its
+        clients of their updates.
 
         Args:
-            indices: record indices, int64 (n, k).
-            generator: the randomness of stochastic layers, fresh for each batch.
+            indices: record indices, int64 (n, clients * k), those of a client side by side.
+            generator: the randomness of stochastic layers, fresh for each batch, and of the order
+                in which clients go through their records.
             per_record: a map of record gradients (m, p) to (m, width) before the mean.
             width: p where left out.
+            clients: whose records stand in a row, each with k; 0: nobody trains on them.
 
         Yields:
             float32 (rows, width) on the CPU, in the order of the indices.
 
         Raises:
             LeakageError: NaN or inf, counted and with the layer; a per-record map where no
-                record has a gradient of its own.
+                record has a gradient of its own; records that are not those of so many clients.
         """
-        self._check(indices[: min(4, self.plan.rows)])
+        plan = self.plan_for(indices, clients)
+        if self._updates is not None and plan is self._updates.plan:
+            yield from self._updates.blocks(indices, generator, per_record, clients)
+            return
+        self._check(indices[: min(4, self._gradients.rows)])
         if self._records is None and per_record is not None:
             raise LeakageError(
                 "defense: it maps the gradient of each record before the mean, but the model"
-                f" {self._loss.name} gives no record a gradient of its own ({self.plan.reason})"
+                f" {self._loss.name} gives no record a gradient of its own"
+                f" ({self._gradients.reason})"
             )
         width = self.layout.p if width is None else width
         rows = self._rows(indices, width)
@@ -167,13 +188,13 @@ class GradientEngine:
     def _rows(self, indices: Tensor, width: int) -> int:
         """How many batches stand whole at once, with the factors that are kept for them."""
         if width < self.layout.p:  # what is left of a record is small, and nothing is kept
-            return self.plan.rows * self.layout.p // width
+            return self._gradients.rows * self.layout.p // width
         held = self._records.held if self._records is not None else 0
         third, step = self._memory // 3, rows_at_once(self.layout.p)
-        if held * min(len(indices.unique()), self.plan.rows * indices.shape[1]) <= third:
-            return self.plan.rows
+        if held * min(len(indices.unique()), self._gradients.rows * indices.shape[1]) <= third:
+            return self._gradients.rows
         rows = third // (held * indices.shape[1]) // step * step
-        return max(step, min(rows, self.plan.rows))
+        return max(step, min(rows, self._gradients.rows))
 
     def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         seeds = torch.randint(2**62, (len(indices),), generator=generator).tolist()
@@ -181,7 +202,7 @@ class GradientEngine:
 
     def _average(self, indices: Tensor, per_record: PerRecord | None, width: int) -> Tensor:
         assert self._records is not None
-        chunk = self.plan.chunk
+        chunk = self._gradients.chunk
         if per_record is not None and not isinstance(per_record, Clip):  # they are formed whole
             chunk = max(1, min(chunk, self._memory // 3 // (8 * self.layout.p)))
         with computing(self._source.device):  # nothing stochastic takes this path
@@ -209,7 +230,7 @@ class GradientEngine:
             return  # it is counted where it is used
         try:
             with computing(self._source.device):
-                chunk = min(self.plan.chunk, max(2, len(indices.unique()) // 4))
+                chunk = min(self._gradients.chunk, max(2, len(indices.unique()) // 4))
                 found = self._records.average(indices, chunk, None, self.layout.p)[0]
         except Exception:  # of records that do not go together
             found = torch.full_like(expected, torch.nan)
@@ -224,8 +245,8 @@ class GradientEngine:
                 " mean; let the loss of each batch be the mean of its records' losses, or of none"
             )
         self._records = None
-        self.plan = self._plan("batch-wise", reason, self._choice.saved)
-        _log.warning("model %s: gradients are now %s", self._loss.name, self.plan)
+        self._gradients = self._plan("batch-wise", reason, self._choice.saved)
+        _log.warning("model %s: gradients are now %s", self._loss.name, self._gradients)
 
     def _refuse_broken(self, indices: Tensor) -> None:
         if not self.broken:
@@ -246,9 +267,9 @@ class GradientEngine:
         needed = max(6 * step * row, 3 * record, 16 * row)
         if needed > self._memory:
             raise LeakageError(
-                f"attack.memory: {self._memory / _GIB:.2g} GiB are too little for one record of"
+                f"attack.memory: {self._memory / GIB:.2g} GiB are too little for one record of"
                 f" {self._loss.name}, which has p = {self.layout.p} parameters; at least"
-                f" {needed / _GIB:.2g} GiB are needed"
+                f" {needed / GIB:.2g} GiB are needed"
             )
         rows = self._memory // 6 // row // step * step
         formed = self._records.largest if self._records is not None else self.layout.p

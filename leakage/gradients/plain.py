@@ -57,7 +57,7 @@ class Plain:
             out = torch.empty(len(table), p, device=device)
             for place, row, seed in zip(out, table, seeds, strict=True):
                 reseed(seed, device)
-                torch.cat(self._flat(self._parts(self.source.batch(row), len(row))), out=place)
+                torch.cat(self.flat(self._parts(self.source.batch(row), len(row))), out=place)
         return out
 
     def look(self, indices: Tensor) -> Look:
@@ -81,14 +81,21 @@ class Plain:
             states.append(drawn(device))
         names = [n for n, i in (("data", 0), ("loss", 1)) if states[i] != states[i + 1]]
         used = tuple(part is not None for part in parts)
-        return Look(torch.cat(self._flat(parts)), used, sum(saved.values()), tuple(names))
+        return Look(torch.cat(self.flat(parts)), used, sum(saved.values()), tuple(names))
 
-    def _flat(self, parts: Sequence[Tensor | None]) -> list[Tensor]:
+    def flat(self, parts: Sequence[Tensor | None]) -> list[Tensor]:
+        """The gradient by parameter, each flat; zero where the loss does not use it."""
         pairs = zip(parts, self._zeros, strict=True)
         return [zero if part is None else part.to_dense().flatten() for part, zero in pairs]
 
     def _parts(self, batch: Any, size: int) -> list[Tensor | None]:
-        """The gradient by parameter; None where the loss does not use it."""
+        try:
+            return self.parts(batch, size)
+        finally:
+            self.loss.state.restore()
+
+    def parts(self, batch: Any, size: int) -> list[Tensor | None]:
+        """The gradient by parameter, None where the loss does not use it; the state moves on."""
         try:
             loss: Tensor = self.loss(batch)
             if loss.requires_grad:
@@ -101,7 +108,6 @@ class Plain:
         finally:
             for parameter in self.trainable:
                 parameter.grad = None
-            self.loss.state.restore()
         if all(part is None for part in parts):
             raise LeakageError(
                 f"model {self.loss.name}: the loss does not depend on any trainable parameter"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from leakage.errors import LeakageError
 from leakage.metrics.information import entropy_bits, information_floor
@@ -15,12 +15,16 @@ from leakage.metrics.intervals import (
     Estimate,
     Floats,
     Ints,
-    Variance,
     certain_error,
     estimate_share,
-    jackknife_variance,
 )
-from leakage.metrics.posteriors import check_log_posterior, check_posterior
+from leakage.metrics.jackknife import (
+    users_are_classes,
+    variance_of_mean,
+    variance_over_classes,
+    variance_over_users,
+)
+from leakage.metrics.posteriors import check_log_posterior, check_posterior, check_prior
 
 
 def asr(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
@@ -33,10 +37,32 @@ def asr(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
         truth: (n,) the secret of each trial.
         draws: the units of each trial.
     """
+    return top(posterior, truth, draws, most=1)
+
+
+def top(posterior: Floats, truth: Ints, draws: Draws, most: int) -> Estimate:
+    """The share of trials whose secret is among the `most` most likely values, in [0, 1].
+
+    Tied values stand in random order, and a trial counts with its chance under that order.
+
+    Args:
+        posterior: (n, c).
+        truth: (n,).
+        draws: the units of each trial.
+        most: 1 to c; c gives 1.
+    """
     check_posterior("posterior", posterior, truth, draws)
-    correct = _correct(posterior, truth)
-    variance = _variance_of_mean(correct, truth, draws)
-    return estimate_share(float(correct.mean()), variance, len(truth), draws.distinct())
+    if not 1 <= most <= posterior.shape[1]:
+        raise LeakageError(f"most is to be 1..{posterior.shape[1]} values, got {most}")
+
+    def share(answer: Floats, secrets: Ints) -> float:
+        return float(_among(answer, secrets, most).mean())
+
+    if users_are_classes(truth, draws):
+        variance = variance_over_users(share, posterior, truth)
+    else:
+        variance = variance_of_mean(_among(posterior, truth, most), truth, draws)
+    return estimate_share(share(posterior, truth), variance, len(truth), draws.distinct())
 
 
 def balanced_accuracy(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
@@ -45,12 +71,33 @@ def balanced_accuracy(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
     Args and ties as in `asr`. A class without a trial is left out and named in the note.
     """
     check_posterior("posterior", posterior, truth, draws)
-    correct = _correct(posterior, truth)
-    present = np.unique(truth)
-    value = float(np.mean([correct[truth == a].mean() for a in present]))
-    variance = jackknife_variance(correct / len(present), draws, truth)
+
+    def balanced(answer: Floats, secrets: Ints) -> float:
+        correct = _among(answer, secrets, 1)
+        return float(np.mean([correct[secrets == a].mean() for a in np.unique(secrets)]))
+
+    if users_are_classes(truth, draws):
+        variance = variance_over_users(balanced, posterior, truth)
+    else:
+        correct = _among(posterior, truth, 1) / len(np.unique(truth))
+        variance = variance_over_classes(correct, truth, draws)
     note = absent_note(truth, posterior.shape[1])
+    value = balanced(posterior, truth)
     return estimate_share(value, variance, len(truth), draws.distinct(), note)
+
+
+def by_class(posterior: Floats, truth: Ints, draws: Draws) -> dict[int, Estimate]:
+    """Of each class present the share of its trials that are right, in [0, 1].
+
+    Args and ties as in `asr`. Each interval is that of its class alone. There is none where the
+    units are the sample and a class is one unit.
+    """
+    check_posterior("posterior", posterior, truth, draws)
+    shares = {}
+    for a in np.unique(truth):
+        rows = truth == a
+        shares[int(a)] = asr(posterior[rows], truth[rows], draws.take(rows))
+    return shares
 
 
 def worst_class(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
@@ -59,15 +106,10 @@ def worst_class(posterior: Floats, truth: Ints, draws: Draws) -> Estimate:
     Args and ties as in `asr`. The interval is that of the class named; it does not account for
     its being the lowest of several.
     """
-    check_posterior("posterior", posterior, truth, draws)
-    correct = _correct(posterior, truth)
-    shares = {int(a): float(correct[truth == a].mean()) for a in np.unique(truth)}
-    worst = min(shares, key=lambda a: shares[a])
-    rows = truth == worst
-    variance = jackknife_variance(correct[rows], draws.take(rows), truth[rows])
-    note = "; ".join(filter(None, [f"class {worst}", absent_note(truth, posterior.shape[1])]))
-    units = draws.take(rows).distinct()
-    return estimate_share(shares[worst], variance, int(rows.sum()), units, note)
+    shares = by_class(posterior, truth, draws)
+    worst = min(shares, key=lambda a: shares[a].value)
+    notes = [f"class {worst}", absent_note(truth, posterior.shape[1]), shares[worst].note]
+    return replace(shares[worst], note="; ".join(filter(None, notes)))
 
 
 def advantage(success: Estimate, prior: Floats) -> Estimate:
@@ -104,8 +146,7 @@ def bits(log_posterior: Floats, truth: Ints, prior: Floats, draws: Draws) -> Est
     """
     check_log_posterior("log_posterior", log_posterior, truth, draws)
     c = log_posterior.shape[1]
-    if prior.shape != (c,) or not np.isclose(prior.sum(), 1) or not (prior >= 0).all():
-        raise LeakageError(f"prior is to be {c} probabilities that sum to 1, got {prior.tolist()}")
+    check_prior(prior, c)
     scores = log_posterior[np.arange(len(truth)), truth] / np.log(2)
     infinite = int(np.isinf(scores).sum())
     if infinite:
@@ -115,14 +156,17 @@ def bits(log_posterior: Floats, truth: Ints, prior: Floats, draws: Draws) -> Est
         )
     entropy = entropy_bits(prior)
     value = entropy + float(scores.mean())
-    variance = _variance_of_mean(scores, truth, draws)
+    if users_are_classes(truth, draws):
+        variance = variance_over_users(_mean_score, log_posterior, truth)
+    else:
+        variance = variance_of_mean(scores, truth, draws)
     if variance.reason:
         note = variance.reason
         return Estimate(value, np.nan, np.nan, len(truth), draws.distinct(), note)
-    reach = float(stats.t.ppf(LEVEL, variance.freedom)) * float(np.sqrt(variance.value))
+    reach = variance.reach(LEVEL)
     loss = entropy - value
     low = entropy - loss * float(np.exp(min(reach / loss, 700))) if loss > 0 else value
-    if _correct(log_posterior, truth).min() == 1:
+    if _among(log_posterior, truth, 1).min() == 1:
         low = min(low, information_floor(certain_error(variance.batches), entropy, c))
     return Estimate(value, low, np.nan, len(truth), draws.distinct(), "one-sided")
 
@@ -133,20 +177,14 @@ def absent_note(truth: Ints, c: int) -> str:
     return f"no trial of class {', '.join(map(str, absent))}" if absent else ""
 
 
-def _correct(posterior: Floats, truth: Ints) -> Floats:
-    """1 where the secret alone is the most likely, 1/m where m values tie with it, else 0; (n,)."""
-    best = posterior == posterior.max(axis=1, keepdims=True)  # (n, c)
-    return np.asarray(best[np.arange(len(truth)), truth] / best.sum(axis=1), dtype=np.float64)
+def _among(posterior: Floats, truth: Ints, most: int) -> Floats:
+    """The chance that the secret is among the `most` likeliest, ties in random order; (n,)."""
+    own = posterior[np.arange(len(truth)), truth][:, None]
+    above, tied = (posterior > own).sum(axis=1), (posterior == own).sum(axis=1)
+    return np.asarray(np.clip((most - above) / tied, 0, 1), dtype=np.float64)
 
 
-def _variance_of_mean(contributions: Floats, truth: Ints, draws: Draws) -> Variance:
-    """Of the mean over all trials: within classes by the jackknife, and between them.
-
-    The secrets are drawn, so the classes' numbers vary too: sum_a w_a (mean_a - mean)^2 / n,
-    w_a = n_a/n. Without it, an adversary that always answers the prior would have no width.
-    """
-    n = len(truth)
-    sizes = np.bincount(truth)
-    means = np.bincount(truth, contributions) / np.maximum(sizes, 1)
-    between = float((sizes / n) @ (means - contributions.mean()) ** 2) / n
-    return jackknife_variance(contributions * sizes[truth] / n, draws, truth).plus(between)
+def _mean_score(answer: Floats, secrets: Ints) -> float:
+    """The mean of log2 q of the secret, of logarithms whose rows need not sum to 1."""
+    own = answer[np.arange(len(secrets)), secrets]
+    return float((own - special.logsumexp(answer, axis=1)).mean() / np.log(2))

@@ -7,10 +7,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from leakage.adversaries.posterior import Answer
-from leakage.metrics.attack import advantage, asr, balanced_accuracy, bits, worst_class
+from leakage.metrics.attack import (
+    advantage,
+    asr,
+    balanced_accuracy,
+    bits,
+    by_class,
+    top,
+    worst_class,
+)
+from leakage.metrics.exposure import Exposure, exposed
 from leakage.metrics.intervals import Draws, Estimate, Floats, Ints
+from leakage.metrics.ordinal import median_error, ranked_probability_score
 from leakage.metrics.posteriors import log_odds
 from leakage.metrics.ranking import auroc, gain, tpr_at_fpr
+
+_FEW = 5  # candidates among whom a secret is found
+_SHOWN = 10  # most exposed units
 
 
 @dataclass(frozen=True)
@@ -21,11 +34,21 @@ class Truth:
         values: the secret of each trial, (n,).
         prior: P(a), (c,).
         pools: of each unit of the challenge split, the pool it is drawn from, (U,).
+        levels: the number that each value stands for, where the secret is a quantity.
+        clustered: whether each trial is of one unit alone, and the units are the sample.
+        aimed: whether the first unit of a trial is the one that it is about.
     """
 
     values: Ints
     prior: Floats
     pools: Ints
+    levels: tuple[float, ...] = ()
+    clustered: bool = False
+    aimed: bool = False
+
+    def draws(self, units: Ints) -> Draws:
+        """The units of each trial, (n, k), with what the truth knows of them."""
+        return Draws(units, self.pools, self.clustered)
 
 
 def grade(
@@ -41,9 +64,10 @@ def grade(
 
     Returns:
         By metric. `bits` is max(0, .) of `bits_raw`. `tpr_at_1fpr` and `fpr_at_1fpr` (attained)
-        are there for two values and with enough calibrate batches alone, `gain` with a baseline.
+        are there for two values and with enough calibrate batches alone, `gain` with a baseline,
+        `mae` and `rps` where the secret is a quantity, `top5` with more values than five.
     """
-    draws = Draws(units, truth.pools)
+    draws = truth.draws(units)
     log_posterior, values = answer.log_posterior, truth.values
     posterior = np.exp(log_posterior)
     success = asr(posterior, values, draws)
@@ -68,9 +92,25 @@ def grade(
         )
         if rates is not None:
             figures["tpr_at_1fpr"], figures["fpr_at_1fpr"] = rates
+    if truth.levels:
+        figures["mae"] = median_error(log_posterior, values, truth.levels, draws)
+        figures["rps"] = ranked_probability_score(log_posterior, values, truth.levels, draws)
+    if log_posterior.shape[1] > _FEW:
+        figures[f"top{_FEW}"] = top(posterior, values, draws, _FEW)
     if baseline is not None:
         figures["gain"] = gain(log_posterior, baseline.log_posterior, values, draws)
     return figures
+
+
+def grade_by_class(answer: Answer, truth: Truth, units: Ints) -> dict[int, Estimate]:
+    """The share of right trials of each value of the secret; arguments as in `grade`."""
+    return by_class(np.exp(answer.log_posterior), truth.values, truth.draws(units))
+
+
+def grade_by_unit(answer: Answer, truth: Truth, units: Ints) -> list[Exposure]:
+    """The most exposed units, the worst first; arguments as in `grade`."""
+    about = units[:, :1] if truth.aimed else units
+    return exposed(answer.log_posterior, truth.values, truth.prior, about, _SHOWN)
 
 
 def _floor(limit: float) -> float:

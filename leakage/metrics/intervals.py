@@ -1,13 +1,13 @@
-"""Intervals over trials that share units: the infinitesimal jackknife (Wager et al. 2014)."""
+"""Figures with their 95% limits, and which units each trial drew."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse, special, stats
+from scipy import special, stats
 
 from leakage.errors import LeakageError
 
@@ -50,10 +50,13 @@ class Draws:
         units: (n, k) ids in 0..U-1; -1 is padding, an id that occurs twice counts twice.
         pools: (U,) the pool of each unit, from 0 (such as its class of the trait). The units of
             one pool are exchangeable: a trial draws each with the same chance.
+        clustered: each trial draws one unit alone, and the units are the sample: a t-interval
+            over them, in place of the jackknife over pools.
     """
 
     units: Ints
     pools: Ints
+    clustered: bool = False
 
     def __post_init__(self) -> None:
         if self.units.ndim != 2 or self.pools.ndim != 1:
@@ -65,10 +68,22 @@ class Draws:
             raise LeakageError(f"Draws.units holds ids {found}, allowed are {allowed}")
         if self.pools.size and self.pools.min() < 0:
             raise LeakageError(f"Draws.pools are numbered from 0, got {self.pools.min()}")
+        if self.clustered:
+            unit = self.unit()[:, None]
+            off = int(((unit < 0) | ((self.units != unit) & (self.units >= 0))).any(axis=1).sum())
+            if off:
+                raise LeakageError(
+                    f"Draws.clustered takes trials that each draw one unit alone, but {off} of "
+                    f"{len(self.units)} draw none or several"
+                )
 
     def take(self, rows: NDArray[Any]) -> Draws:
         """The draws of some trials: a mask (n,) or their indices."""
-        return Draws(self.units[rows], self.pools)
+        return Draws(self.units[rows], self.pools, self.clustered)
+
+    def unit(self) -> Ints:
+        """The unit of each trial, (n,), where each draws one alone."""
+        return np.asarray(self.units.max(axis=1, initial=-1), dtype=np.int64)
 
     def distinct(self) -> int:
         """The number of distinct units drawn."""
@@ -82,7 +97,7 @@ class Variance:
     Args:
         value: the variance; nan where it is refused.
         batches: independent observations at the least: the smallest, over strata, of the trials
-            and of the disjoint batches that each pool allows.
+            and of the disjoint batches that each pool allows; where units are the sample, units.
         freedom: degrees of freedom: the smallest pool drawn from or stratum, less one.
         reason: why it is refused, or nothing.
     """
@@ -96,68 +111,9 @@ class Variance:
         """The same with an independent part added."""
         return Variance(self.value + extra, self.batches, self.freedom, self.reason)
 
-
-def jackknife_variance(contributions: Floats, draws: Draws, strata: Ints | None = None) -> Variance:
-    """Variance of the sum over strata of the mean contribution, over trials that share units.
-
-    Per stratum of T trials c_t and pool of N units, with n_tu the count of unit u in trial t,
-    K_t = sum_u n_tu and q_t = sum_u (n_tu - K_t/N)^2, both within the pool::
-
-        s_u = mean_t (n_tu - K_t/N) (c_t - mean c)        f = (N-1)/N (mean K / mean q)^2
-        V = sum_pools max(0, sum_u (sum_strata sqrt(f) s_u)^2
-                             - sum_strata f sum_t q_t (c_t - mean c)^2 / (T (T-1)))
-            + sum_strata var(c)/T
-
-    With k units of one pool in each trial, f is (N-1)/N (N/(N-k))^2. The sum over strata stands
-    inside the square, since the strata of one figure may draw from the same pool. The correction
-    is the part of sum s_u^2 that is noise of the trials.
-
-    Args:
-        contributions: (n,) c_t, such as correct or not, or a placement.
-        draws: the units of the same n trials.
-        strata: (n,) such as the class of each trial; one stratum where left out.
-
-    Returns:
-        The variance; refused where a stratum has one trial, or where a trial draws on average
-        more than a quarter of the (distinct) units of some pool.
-    """
-    strata = np.zeros(len(contributions), dtype=np.int64) if strata is None else strata
-    sizes = np.bincount(draws.pools).astype(np.float64)  # (pools,)
-    counts = _counts(draws)  # (n, U)
-    member = sparse.csr_array(
-        (np.ones(len(draws.pools)), (np.arange(len(draws.pools)), draws.pools)),
-        shape=(len(draws.pools), len(sizes)),
-    )
-    influence = np.zeros(len(draws.pools))
-    noise = np.zeros(len(sizes))
-    trial_part, batches, freedom = 0.0, len(contributions), len(draws.pools) - 1
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        trials = len(rows)
-        if trials < 2:
-            return Variance(np.nan, reason=f"no interval: class {stratum} has {trials} trial")
-        n_tu = counts[rows]
-        drawn = np.asarray((n_tu @ member).todense(), dtype=np.float64)  # (T, pools)
-        squares = np.asarray((n_tu.multiply(n_tu) @ member).todense(), dtype=np.float64)
-        k = np.asarray(((n_tu > 0).astype(np.float64) @ member).sum(axis=0)).ravel() / trials
-        for pool in np.flatnonzero(k > sizes / 4):
-            return Variance(np.nan, reason=_refusal(int(pool), int(sizes[pool]), k[pool]))
-        used = k > 0
-        batches = min(batches, trials, int((sizes[used] / k[used]).min(initial=trials) + 1e-9))
-        freedom = min(freedom, int(sizes[used].min(initial=trials)) - 1)
-
-        centred = contributions[rows] - contributions[rows].mean()
-        s = n_tu.T @ centred / trials
-        s -= (np.bincount(draws.pools, s) / np.maximum(sizes, 1))[draws.pools]
-        spread = squares - drawn**2 / np.maximum(sizes, 1)  # q_t, (T, pools)
-        factor = np.zeros(len(sizes))  # sqrt(f)
-        factor[used] = drawn.mean(axis=0)[used] / spread.mean(axis=0)[used]
-        factor[used] *= np.sqrt((sizes[used] - 1) / sizes[used])
-        influence += factor[draws.pools] * s
-        noise += factor**2 * (centred**2 @ spread) / (trials * (trials - 1))
-        trial_part += float(centred @ centred) / (trials * (trials - 1))
-    unit_part = np.bincount(draws.pools, influence**2) - noise
-    return Variance(float(np.maximum(unit_part, 0).sum()) + trial_part, batches, freedom)
+    def reach(self, quantile: float = (1 + LEVEL) / 2) -> float:
+        """Student's quantile times the standard error."""
+        return float(stats.t.ppf(quantile, self.freedom)) * float(np.sqrt(self.value))
 
 
 def estimate_share(
@@ -180,7 +136,7 @@ def estimate_share(
     if variance.value < 1e-15:  # each class wholly right or wholly wrong
         low, high = max(0.0, value - slack), min(1.0, value + slack)
         return Estimate(value, low, high, n, units, note)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, variance.freedom)) * float(np.sqrt(variance.value))
+    reach = variance.reach()
     ends = special.logit(value) + np.array([-reach, reach]) / (value * (1 - value))
     low, high = special.expit(ends).tolist()
     if value - reach <= 0 or value + reach >= 1:
@@ -189,14 +145,43 @@ def estimate_share(
     return Estimate(value, low, high, n, units, note)
 
 
-def estimate_difference(value: float, variance: Variance, n: int, units: int) -> Estimate:
-    """A difference of two shares, in [-1, 1], with its symmetric 95% interval, cut to the range."""
+def estimate_mean(
+    value: float, variance: Variance, n: int, units: int, low_edge: float, high_edge: float
+) -> Estimate:
+    """A mean of scores in [low_edge, high_edge], with its symmetric 95% interval, cut to them.
+
+    Where no trial differs from the others, m disjoint batches leave open that a share
+    1 - .05 ** (1/m) of the trials lies at an edge.
+    """
     if variance.reason:
         return Estimate(value, np.nan, np.nan, n, units, variance.reason)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, variance.freedom)) * float(np.sqrt(variance.value))
-    if variance.value < 1e-15:  # no trial tells the two apart
-        reach = certain_error(variance.batches)
-    return Estimate(value, max(-1.0, value - reach), min(1.0, value + reach), n, units)
+    span = high_edge - low_edge
+    varies = variance.value >= 1e-15 * span**2
+    reach = variance.reach() if varies else certain_error(variance.batches) * span
+    low, high = max(low_edge, value - reach), min(high_edge, value + reach)
+    note = "one-sided" if low == low_edge or high == high_edge else ""
+    return Estimate(value, low, high, n, units, note)
+
+
+def estimate_difference(first: Estimate, second: Estimate, correlation: float) -> Estimate:
+    """First less second with its 95% interval, from the limits of both (Zou & Donner 2008).
+
+    MOVER, with r the correlation of the two and each limit as far off as it is on that side::
+
+        low  = d - sqrt((x - x_low)^2 + (y_high - y)^2 - 2 r (x - x_low) (y_high - y))
+        high = d + sqrt((x_high - x)^2 + (y - y_low)^2 - 2 r (x_high - x) (y - y_low))
+
+    So d stays within [x_low - y_high, x_high - y_low], and a second without width shifts the
+    limits of the first by its value.
+
+    >>> found = estimate_difference(Estimate(.9, .7, 1, 9, 9), Estimate(.5, .5, .5, 9, 9), 0)
+    >>> round(found.low, 9), round(found.high, 9)
+    (0.2, 0.5)
+    """
+    value = first.value - second.value
+    low = _apart(first.value - first.low, second.high - second.value, correlation)
+    high = _apart(first.high - first.value, second.value - second.low, correlation)
+    return replace(first, value=value, low=value - low, high=value + high, note="")
 
 
 def certain_error(batches: int) -> float:
@@ -208,18 +193,8 @@ def certain_error(batches: int) -> float:
     return float(1 - (1 - LEVEL) ** (1 / max(1, batches)))
 
 
-def _counts(draws: Draws) -> Any:
-    """The sparse table n_tu, (n, U)."""
-    rows, columns = np.nonzero(draws.units >= 0)
-    entries = (np.ones(len(rows)), (rows, draws.units[rows, columns]))
-    return sparse.csr_array(entries, shape=(len(draws.units), len(draws.pools)))
-
-
-def _refusal(pool: int, size: int, k: float) -> str:
-    return (
-        f"no interval: a trial draws on average {k:.4g} of the {size} units of pool {pool}, "
-        "allowed is a quarter of them"
-    )
+def _apart(x: float, y: float, correlation: float) -> float:
+    return float(np.sqrt(max(0.0, x * x + y * y - 2 * correlation * x * y)))
 
 
 def _join(*notes: str) -> str:

@@ -45,6 +45,12 @@ def check_log_posterior(name: str, log_posterior: Floats, truth: Ints, draws: Dr
         check_posterior(name, np.exp(log_posterior), truth, draws)
 
 
+def check_prior(prior: Floats, c: int) -> None:
+    """Refuses what is not P(a), (c,)."""
+    if prior.shape != (c,) or not np.isclose(prior.sum(), 1) or not (prior >= 0).all():
+        raise LeakageError(f"prior is to be {c} probabilities that sum to 1, got {prior.tolist()}")
+
+
 def check_trials(name: str, n: int, truth: Ints, draws: Draws, *, c: int) -> None:
     """Refuses no trial at all, lengths that differ, and secrets outside 0..c-1."""
     if not n:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from leakage.metrics.intervals import Estimate
+from leakage.report.comparisons import aggregation_figure, exposure_figure
 from leakage.report.figures import (
     calibration_figure,
     layers_figure,
     posterior_figure,
     roc_figure,
 )
+from leakage.report.rows import Row
 
 
 def introduce(writer: SummaryWriter, secret: str, told: Mapping[str, Any]) -> None:
@@ -77,3 +79,37 @@ def draw_layers(
         figures: the AUROC of each layer, from the input to the output.
     """
     writer.add_figure(f"{tag}/layers", layers_figure(figures), step)
+
+
+def draw_exposure(
+    writer: SummaryWriter,
+    tag: str,
+    step: int,
+    average: Estimate,
+    by_class: Mapping[str, Estimate],
+    exposed: Mapping[int, Estimate],
+) -> None:
+    """Adds the worst case beside the average: the share right by value and by exposed unit.
+
+    Args:
+        writer: of the run.
+        tag: of the adversary.
+        step: optimizer steps before the release.
+        average: the share of all trials that are right.
+        by_class: of those with each value of the secret.
+        exposed: of those that hold each of the most exposed units.
+    """
+    figure = exposure_figure(average, by_class, exposed)
+    writer.add_figure(f"{tag}/exposure", figure, step)
+
+
+def draw_aggregation(writer: SummaryWriter, tag: str, step: int, rows: Sequence[Row]) -> None:
+    """Adds attack against k and against the number of clients.
+
+    Args:
+        writer: of the run.
+        tag: of the secret.
+        step: optimizer steps before the releases.
+        rows: all rows of the run.
+    """
+    writer.add_figure(tag, aggregation_figure(rows), step)

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+ALL = "all"
+"""The name of all trials."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -24,6 +27,8 @@ class Row:
         knowledge: of M: `static` or `adaptive`; empty for a baseline.
         adversary: its name, or that of the baseline.
         layers: what it saw of a release: `all` that adversaries see, or one layer.
+        group: the trials that it is about: `all`, those of one value of the secret (`class Male`),
+            or those that hold one unit (`unit 17`).
         metric: its name; shares are in 0..1, `bits` and `bits_raw` in bits.
         value: the figure; empty where it is undefined.
         low: lower 95% limit; empty where there is none.
@@ -43,6 +48,7 @@ class Row:
     knowledge: str
     adversary: str
     layers: str
+    group: str
     metric: str
     value: float
     low: float

@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from leakage.report.rows import Row
+from leakage.report.rows import ALL, Row
 from leakage.rounds import SEEN
 
 
 def summary_table(
-    rows: Sequence[Row], baselines: Mapping[tuple[int, str], str], utility: str, data: str
+    rows: Sequence[Row],
+    baselines: Mapping[tuple[int, str], str],
+    utility: str,
+    data: str,
+    ceiling: Sequence[str] = (),
 ) -> str:
     """Secret, defense, adversary, AUROC with interval, gain, bits, best baseline, utility.
 
@@ -19,9 +23,13 @@ def summary_table(
         baselines: the best baseline of each round, alone and summed.
         utility: the model's, in words.
         data: the data set, and whether it is a stand-in.
+        ceiling: what no adversary exceeds, in words, where something does bound it.
     """
+    first = rows[0]
+    curve = [row for row in rows if (row.k, row.others) != (first.k, first.others)]
+    rows = [row for row in rows if (row.k, row.others) == (first.k, first.others)]
     by_layer = [row for row in rows if row.layers != SEEN]
-    rows = [row for row in rows if row.layers == SEEN]
+    rows = [row for row in rows if row.layers == SEEN and row.group == ALL]
     figures = {
         (row.round, row.rounds, row.knowledge, row.adversary, row.metric): row for row in rows
     }
@@ -63,11 +71,19 @@ def summary_table(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in [header, *lines]
     ]
-    first = rows[0]
     others = f" + {first.others} of others" if first.others else ""
     title = f"secret {first.secret}, k = {first.k}{others}, defense {first.defense}, data {data}"
     rule = "-" * max(map(len, table))
-    notes = [*_refused(rows), _strongest(rows), *_layers(by_layer), _baselines(rows), utility]
+    notes = [
+        *_refused(rows),
+        _strongest(rows),
+        *_errors(rows),
+        *_layers(by_layer),
+        *_aggregation(curve),
+        _baselines(rows),
+        *ceiling,
+        utility,
+    ]
     return "\n".join([title, rule, *table, rule, *notes])
 
 
@@ -90,6 +106,34 @@ def _layers(rows: Sequence[Row]) -> list[str]:
     shown = ", ".join(f"{row.layers} {row.value:.3f}" for row in ranked)
     first = rows[0]
     return [f"one layer alone, round {first.round}, AUROC of {first.adversary}: {shown}"]
+
+
+def _errors(rows: Sequence[Row]) -> list[str]:
+    """How far the guess of a quantity is off, beside a guess without gradients."""
+    last = [row for row in rows if row.metric == "mae" and row.knowledge != "static"]
+    last = [row for row in last if (row.round, row.rounds) == (last[-1].round, "alone")]
+    if not last:
+        return []
+    shown = ", ".join(f"{row.adversary} {_interval(row)}" for row in last)
+    return [f"mean error of the median, round {last[-1].round} alone: {shown}"]
+
+
+def _aggregation(rows: Sequence[Row]) -> list[str]:
+    """The most that any adversary got at each further batch size and number of clients."""
+    points: dict[tuple[int, int], Row] = {}
+    for row in rows:
+        if (row.metric, row.group, row.layers) == ("auroc", ALL, SEEN) and (
+            row.knowledge == "adaptive"
+        ):
+            place = (row.k, row.others)
+            points[place] = max(points.get(place, row), row, key=lambda r: r.value)
+    if not points:
+        return []
+    shown = ", ".join(
+        f"k {k}{f' in {1 + others / k:g} clients' if others else ''} {_interval(row)}"
+        for (k, others), row in points.items()
+    )
+    return [f"elsewhere on the curve, AUROC: {shown}"]
 
 
 def _refused(rows: Sequence[Row]) -> list[str]:

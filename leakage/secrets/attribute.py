@@ -11,11 +11,12 @@ from typing_extensions import override
 
 from leakage.errors import LeakageError
 from leakage.population import Population, Trait
-from leakage.secrets.base import Pool, Prior, Secret, draw_beside, draw_of_class
+from leakage.secrets.base import Pool, Prior, check_prior, draw_beside, draw_of_class
+from leakage.secrets.trait import TraitSecret
 
 
 @dataclass(frozen=True)
-class Attribute(Secret):
+class Attribute(TraitSecret):
     """A feature of the records that the model sees.
 
     Args:
@@ -31,7 +32,7 @@ class Attribute(Secret):
     prior: Prior = "uniform"
 
     def __post_init__(self) -> None:
-        self.check_prior()
+        check_prior(self, self.prior)
         if self.scope not in ("all", "target"):
             raise LeakageError(
                 f"{self.key}.scope: Attribute knows 'all' and 'target', got {self.scope!r}"
@@ -40,12 +41,7 @@ class Attribute(Secret):
     @property
     @override
     def name(self) -> str:
-        return f"attribute_{self.attribute}" + ("_target" if self.targets else "")
-
-    @property
-    @override
-    def targets(self) -> bool:
-        return self.scope == "target"
+        return f"attribute_{self.attribute}" + ("_target" if self.scope == "target" else "")
 
     @override
     def one_hot(self, trait: Trait) -> tuple[int, ...]:
@@ -56,19 +52,23 @@ class Attribute(Secret):
         return population.traits[self.attribute].values
 
     @override
-    def classes(self, population: Population) -> Tensor:
-        return population.traits[self.attribute].codes
-
-    @override
     def needs(self, value: int, k: int) -> int:
-        return 1 if self.targets else k
+        return k if self.scope == "all" else 1
 
     @override
-    def draw(self, values: Tensor, k: int, pool: Pool, generator: Generator) -> Tensor:
-        if not self.targets:
+    def aim(self, values: Tensor, pool: Pool, generator: Generator) -> Tensor | None:
+        if self.scope == "all":
+            return None
+        return draw_of_class(values, 1, pool, generator)[:, 0]
+
+    @override
+    def draw(
+        self, values: Tensor, k: int, pool: Pool, generator: Generator, targets: Tensor | None
+    ) -> Tensor:
+        if targets is None:
             return draw_of_class(values, k, pool, generator)
-        target = draw_of_class(values, 1, pool, generator)
-        return torch.cat([target, draw_beside(target, pool, k - 1, generator)], dim=1)
+        target = targets.unsqueeze(1)
+        return torch.cat([target, draw_beside(target, pool.records, k - 1, generator)], dim=1)
 
     @override
     def misplaced(self, trait: Trait) -> str | None:

@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from leakage.errors import LeakageError, nearest
 from leakage.population import Population, Trait
-from leakage.secrets.base import Pool, Prior, Secret, draw_distinct, draw_of_class
+from leakage.secrets.base import Pool, Prior, check_prior, draw_holders, draw_of_class
+from leakage.secrets.trait import TraitSecret
 
-_WITHOUT, _WITH = 0, 1
+_WITH = 1
 
 
 @dataclass(frozen=True)
-class Property(Secret):
+class Property(TraitSecret):
     """A trait of the records that the model does not see.
 
     Args:
@@ -37,7 +38,7 @@ class Property(Secret):
     prior: Prior = "uniform"
 
     def __post_init__(self) -> None:
-        self.check_prior()
+        check_prior(self, self.prior)
         if self.scope not in ("all", "any"):
             raise LeakageError(
                 f"{self.key}.scope: Property knows 'all' and 'any', got {self.scope!r}"
@@ -56,46 +57,32 @@ class Property(Secret):
         suffix = f"_any_{self.holders}" if self.scope == "any" else ""
         return f"property_{self.attribute}{suffix}"
 
+    @property
     @override
-    def support(self, population: Population) -> tuple[str, ...]:
-        trait = population.traits[self.attribute]
-        if self.value is None and self.scope == "all":
-            return trait.values
-        if self.value not in trait.values:
-            found = "scope 'any' needs a value" if self.value is None else f"got {self.value!r}"
-            raise LeakageError(
-                f"{self.key}.value: {found}; {nearest(str(self.value), trait.values)}"
-            )
-        return (f"no {self.value}", self.value)
+    def holder(self) -> str | None:
+        return self.value
 
     @override
-    def classes(self, population: Population) -> Tensor:
-        trait = population.traits[self.attribute]
-        if self.value is None:
-            return trait.codes
-        holds = (trait.codes == trait.values.index(self.value)).long()
-        return torch.where(trait.codes < 0, -1, holds)
+    def support(self, population: Population) -> tuple[str, ...]:
+        return self.class_names(population)
 
     @override
     def needs(self, value: int, k: int) -> int:
-        return 1 if self._most(k) == 1 and value == _WITH else k
+        return 1 if self._one and value == _WITH else k
 
     @override
-    def draw(self, values: Tensor, k: int, pool: Pool, generator: Generator) -> Tensor:
+    def draw(
+        self, values: Tensor, k: int, pool: Pool, generator: Generator, targets: Tensor | None
+    ) -> Tensor:
         if self.scope == "all":
             return draw_of_class(values, k, pool, generator)
-        n = len(values)
-        most = self._most(k)
-        with_value = draw_distinct(pool.of(_WITH), n, most, generator)
-        batches = draw_distinct(pool.of(_WITHOUT), n, k, generator)
-        count = self._count(n, k, pool, generator) * (values == _WITH)
-        held = torch.arange(most) < count.unsqueeze(1)  # (n, most)
-        batches[:, :most] = torch.where(held, with_value, batches[:, :most])
-        return batches
+        counts = self._count(len(values), k, pool, generator) * (values == _WITH)
+        return draw_holders(counts, k, pool, generator)
 
-    def _most(self, k: int) -> int:
-        """How many records of a batch can hold the value at most."""
-        return 1 if self.scope == "any" and self.holders == "one" else k
+    @property
+    def _one(self) -> bool:
+        """Whether one record of a batch holds the value at most."""
+        return self.scope == "any" and self.holders == "one"
 
     def _count(self, n: int, k: int, pool: Pool, generator: Generator) -> Tensor:
         """How many of the k records hold the value, given that some do: int64 (n,)."""
@@ -107,6 +94,15 @@ class Property(Secret):
         binomial = torch.distributions.Binomial(k, torch.tensor(share, dtype=torch.float64))
         chances = binomial.log_prob(torch.arange(1, k + 1, dtype=torch.float64)).exp()
         return torch.multinomial(chances, n, replacement=True, generator=generator) + 1
+
+    @override
+    def check_values(self, trait: Trait) -> None:
+        if self.value is None and self.scope == "any":
+            raise LeakageError(
+                f"{self.key}.value: scope 'any' needs a value;"
+                f" {nearest(str(self.value), trait.values)}"
+            )
+        super().check_values(trait)
 
     @override
     def misplaced(self, trait: Trait) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from drawn_batches import Floats, Ints, answers, both, fresh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -12,32 +13,20 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torchmetrics.functional.classification import binary_auroc
 
 from leakage.errors import LeakageError
-from leakage.metrics.attack import advantage, asr, balanced_accuracy, bits, worst_class
+from leakage.metrics.attack import (
+    advantage,
+    asr,
+    balanced_accuracy,
+    bits,
+    worst_class,
+)
 from leakage.metrics.information import information_floor
-from leakage.metrics.intervals import Draws, certain_error, estimate_share, jackknife_variance
+from leakage.metrics.intervals import Draws, certain_error, estimate_share
+from leakage.metrics.jackknife import jackknife_variance
 from leakage.metrics.ranking import auroc, gain, tpr_at_fpr
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
-Floats = NDArray[np.float64]
 HALF = np.array([0.5, 0.5])
-
-
-def fresh(n: int) -> Draws:
-    """Each trial draws one record that no other draws."""
-    return Draws(np.arange(n)[:, None], np.zeros(n, dtype=np.int64))
-
-
-def both(odds: Floats) -> Floats:
-    """The log posterior (n, 2) of log-odds (n,)."""
-    return -np.logaddexp(0, np.column_stack([odds, -odds]))
-
-
-def answers(n: int, c: int, seed: int, digits: int = 1) -> tuple[Floats, NDArray[np.int64]]:
-    """Rounded random answers, so that ties occur, and secrets that have every class twice."""
-    rng = np.random.default_rng(seed)
-    raw = np.round(rng.random((n, c)), digits) + 0.05
-    truth = np.concatenate([np.arange(c), np.arange(c), rng.integers(0, c, n - 2 * c)])
-    return np.log(raw / raw.sum(axis=1, keepdims=True)), truth
 
 
 def twin_area(scores: Floats, positive: NDArray[np.bool_]) -> float:
@@ -50,7 +39,7 @@ def twin_area(scores: Floats, positive: NDArray[np.bool_]) -> float:
     return float(np.mean(wins))
 
 
-def twin_placements(scores: Floats, truth: NDArray[np.int64]) -> Floats:
+def twin_placements(scores: Floats, truth: Ints) -> Floats:
     """Each trial's share of trials of the other class that it is on the right side of."""
     out = []
     for score, a in zip(scores, truth, strict=True):

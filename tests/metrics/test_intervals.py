@@ -14,12 +14,14 @@ from scipy.stats import t
 from leakage.errors import LeakageError
 from leakage.metrics.intervals import (
     Draws,
+    Estimate,
     Variance,
     certain_error,
     estimate_difference,
+    estimate_mean,
     estimate_share,
-    jackknife_variance,
 )
+from leakage.metrics.jackknife import jackknife_variance
 
 steady = settings(deadline=None, derandomize=True, max_examples=40)
 
@@ -139,9 +141,49 @@ def test_limits_stay_in_the_range(
     assert 0 <= share.low <= value + 1e-12 <= share.high + 2e-12 <= 1 + 2e-12
     mirror = estimate_share(1 - value, given_, 9, 9)
     assert mirror.low == pytest.approx(1 - share.high, abs=1e-6)
-    difference = estimate_difference(2 * value - 1, given_, 9, 9)
-    assert -1 <= difference.low <= 2 * value - 1 <= difference.high <= 1
-    assert difference.high > difference.low
+    mean = estimate_mean(3 * value - 1, given_, 9, 9, -1.0, 2.0)
+    assert -1 <= mean.low <= mean.value <= mean.high <= 2
+    assert mean.high > mean.low
+
+
+@steady
+@given(
+    thousandths=st.tuples(st.integers(0, 1000), st.integers(0, 1000)),
+    variances=st.tuples(st.floats(0, 0.2), st.floats(0, 0.2)),
+    correlation=st.floats(-1, 1),
+)
+def test_a_difference_stays_between_those_of_the_limits(
+    thousandths: tuple[int, int], variances: tuple[float, float], correlation: float
+) -> None:
+    x, y = (
+        estimate_share(a / 1000, Variance(v, 40, 20), 9, 9)
+        for a, v in zip(thousandths, variances, strict=True)
+    )
+    found = estimate_difference(x, y, correlation)
+    assert x.low - y.high - 1e-9 <= found.low <= found.value + 1e-9
+    assert found.value - 1e-9 <= found.high <= x.high - y.low + 1e-9
+    mirror = estimate_difference(y, x, correlation)
+    assert (mirror.low, mirror.high) == pytest.approx((-found.high, -found.low), abs=1e-9)
+
+
+def test_a_difference_of_symmetric_limits_is_the_law_of_the_cosine() -> None:
+    x, y = Estimate(0.6, 0.3, 0.9, 9, 9), Estimate(0.5, 0.1, 0.9, 9, 9)
+    for correlation, reach in ((0.0, 0.5), (1.0, 0.1), (-1.0, 0.7), (0.5, np.sqrt(0.13))):
+        found = estimate_difference(x, y, correlation)
+        assert (found.low, found.high) == pytest.approx((0.1 - reach, 0.1 + reach))
+
+
+def test_a_mean_has_students_limits_cut_at_the_edges() -> None:
+    found = estimate_mean(0.5, Variance(0.01, 40, 20), 100, 50, 0.0, 2.0)
+    assert found.high - found.value == pytest.approx(t.ppf(0.975, 20) * 0.1)
+    assert (found.value - found.low, found.note) == (pytest.approx(found.high - found.value), "")
+    beside = estimate_mean(0.1, Variance(0.01, 40, 20), 100, 50, 0.0, 2.0)
+    assert (beside.low, beside.note) == (0.0, "one-sided")
+    alike = estimate_mean(0.5, Variance(0.0, 40, 20), 100, 50, 0.0, 2.0)
+    assert alike.high - 0.5 == pytest.approx(2 * certain_error(40))
+    refused = estimate_mean(0.5, Variance(np.nan, reason="no interval: x"), 100, 50, 0.0, 2.0)
+    assert np.isnan(refused.low)
+    assert refused.note == "no interval: x"
 
 
 def test_certainty_has_a_one_sided_limit_that_covers() -> None:

@@ -1,0 +1,116 @@
+"""The likelihood ratio of a target record being in the mean or not (Neyman & Pearson 1933)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from typing_extensions import override
+
+from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_numbers
+from leakage.adversaries.views import CountSketch, View, Whole
+from leakage.adversaries.whitening import whitening
+from leakage.errors import LeakageError
+
+_FOLDS = 4
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio(Adversary):
+    """Reads membership off a mean of K record gradients as if they were Gaussian.
+
+    Without the target z the mean is N(mu, S/K), with it N(mu + (g_z - mu)/K, (K-1)/K S/K). With
+    u the whitened release and d the whitened shift, log p(in) - log p(out) is a sum of u.d,
+    |u|^2 and |d|^2, whose weights are fitted by a logistic regression: where gradients are
+    Gaussian they tend to the exact ones (K/(K-1), -1/(2(K-1)), -K/(2(K-1))), and elsewhere heavy
+    tails do no harm. mu and S come from shadow releases; weights from such as S was not fitted on.
+
+    Args:
+        features: how many numbers are left of a release: a count sketch where it has more.
+    """
+
+    features: int = 1024
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
+
+    @override
+    def check(self, surface: Surface) -> None:
+        if not surface.paired:
+            raise LeakageError(
+                "attack.adversaries: LikelihoodRatio guesses whether a known record is in a batch;"
+                " use it with the secret Membership"
+            )
+
+    @override
+    def view(self, surface: Surface, seed: int) -> View:
+        return Whole() if surface.layout.p <= self.features else CountSketch(self.features, seed)
+
+    @override
+    def fit(
+        self,
+        releases: NDArray[np.float32],
+        values: NDArray[np.int64],
+        surface: Surface,
+        seed: int,
+    ) -> Scores:
+        size = surface.averaged
+        fold = np.arange(len(values)) % _FOLDS  # values are in random order
+        terms = np.empty((len(values), 3))
+        for held_out in range(_FOLDS):
+            rest, own = fold != held_out, fold == held_out
+            terms[own] = _Terms(releases[rest], values[rest], size)(releases[own])
+        weights = make_pipeline(StandardScaler(), LogisticRegression(C=100.0, max_iter=1000))
+        weights.fit(terms, values)
+        measured = _Terms(releases, values, size)
+
+        def scores(seen: NDArray[np.float32]) -> Array:
+            ratio = weights.decision_function(measured(seen))
+            return np.stack([np.zeros_like(ratio), ratio], axis=1)
+
+        return scores
+
+
+class _Terms:
+    """u.d, |u|^2 and |d|^2 of rows [release (m) | gradient of the target (m)]: (n, 3)."""
+
+    def __init__(self, rows: NDArray[np.float32], values: NDArray[np.int64], size: int) -> None:
+        released, target = _halves(rows)
+        outside = released[values == 0]
+        self._mean, self._size = outside.mean(axis=0), size
+        # A defense may release on another scale than gradients have: spreads translate it.
+        self._centre, self._unit = self._mean, np.full_like(self._mean, 1 / size)
+        spread, of_target = outside.std(axis=0), target.std(axis=0)
+        if (of_target > 0).any():
+            self._centre = target.mean(axis=0)
+            self._unit = np.divide(
+                spread, of_target * size**0.5, out=np.zeros_like(spread), where=of_target > 0
+            )
+        self._whiten = whitening(self._residuals(released, target, values))
+
+    def _residuals(self, released: Array, target: Array, values: NDArray[np.int64]) -> Array:
+        """Releases about their mean with or without the target, on one scale."""
+        outside: Array = released[values == 0] - self._mean
+        if self._size == 1:  # with it nothing is left
+            return outside
+        inside = released[values == 1] - self._mean - self._shift(target[values == 1])
+        alike: Array = inside * (self._size / (self._size - 1)) ** 0.5
+        return np.concatenate([outside, alike], axis=0)
+
+    def _shift(self, target: Array) -> Array:
+        return np.asarray((target - self._centre) * self._unit)
+
+    def __call__(self, rows: NDArray[np.float32]) -> Array:
+        released, target = _halves(rows)
+        u = (released - self._mean) @ self._whiten
+        d = self._shift(target) @ self._whiten
+        return np.stack([(u * d).sum(1), (u**2).sum(1), (d**2).sum(1)], axis=1)
+
+
+def _halves(rows: NDArray[np.float32]) -> tuple[Array, Array]:
+    m = rows.shape[1] // 2
+    return rows[:, :m].astype(np.float64), rows[:, m:].astype(np.float64)
