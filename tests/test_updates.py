@@ -37,9 +37,11 @@ from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from leakage.defenses import NoDefense, RecordPruning, Sign
 from leakage.errors import LeakageError
+from leakage.gradients import updates
 from leakage.gradients.clip import Clip
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.farthest import farthest
+from leakage.gradients.training import OneByOne, Stacked
 from leakage.gradients.updates import Local
 from leakage.releases import Releases, release
 
@@ -482,6 +484,55 @@ def test_long_steps_are_not_stacked() -> None:
         engine = engine_of(wide, local)
         assert engine.plan.reason == reason
         assert_equal(engine.means(rows, generator()), plain(wide, records(), local, rows, 1), 1e-3)
+
+
+def test_short_steps_of_the_clients_of_one_table_may_be_long_in_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module, trained = build(MODULES["mlp"]), []
+    for way in (OneByOne, Stacked):
+
+        def watched(self: Any, *args: Any, train: Any = way.train) -> Tensor:
+            trained.append(type(self))
+            return train(self, *args)
+
+        monkeypatch.setattr(way, "train", watched)
+    saved = engine_of(module, None)._choice.saved
+    monkeypatch.setattr(updates, "_SHORT", 4 * saved)
+    engine = engine_of(module, Local(2, 0.1))
+    assert engine.plan.reason == (
+        "vmap over clients, one at a time where a step has more than 4 records"
+    )
+    for k, ways in ((4, {OneByOne, Stacked}), (5, {OneByOne})):  # the first one is compared
+        trained.clear()
+        engine.means(table(3, k), generator())
+        assert set(trained) == ways
+
+
+def centred(batch: Any) -> Any:
+    """Takes the mean over a batch from it, if anything in it is large."""
+    x, y = batch
+    return [x - x.mean(0) if x.abs().max() > 50 else x, y]
+
+
+@pytest.mark.parametrize("large", [0, 7], ids=["in the probe", "elsewhere"])
+def test_a_hook_that_mixes_records_mixes_those_of_one_client(large: int) -> None:
+    x, y = records().tensors
+    x = x.clone()
+    x[large, 0] = 60
+    module, local, data = build(MODULES["mlp"]), Local(3, 0.01, 2), TensorDataset(x, y)
+    engine = GradientEngine(module, data, PROBE, local=local, prepare=centred)
+    stacked = engine.plan.reason == STACKED
+    assert stacked == (large not in PROBE)
+    rows = torch.tensor([[1, 2, 3, 5], [large, 6, 8, 9], [3, 5, large, 11]])
+    found = engine.means(rows, generator())
+    assert engine.plan.reason.startswith("one client at a time: network.")
+    assert engine.plan.reason.endswith(" differs under vmap")
+    engine = GradientEngine(
+        module, data, PROBE, local=local, prepare=centred, collate=lambda b: default_collate(b)
+    )
+    assert engine.plan.reason == STACKED  # of batches that are made one by one
+    assert_equal(engine.means(rows, generator()), found, 1e-5)
 
 
 # Releases
