@@ -18,6 +18,8 @@ SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "chal
 """Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
 GAME_SPLITS = ("shadow_fit", "shadow_calibrate", "challenge")
 """Those that the game plays on, which every population has."""
+SHADOW_SPLITS = GAME_SPLITS[:2]
+"""Those of the adversary, which may change while the challenger stays the same."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,14 @@ class Population:
 
     @property
     def fingerprint(self) -> str:
-        """Short text that changes with any record's split: what a checkpoint was trained on."""
+        """Short text that changes with any record's split: what a checkpoint was trained on.
+
+        But for the shadow splits: other adversaries may look at one and the same training.
+        """
         digest = hashlib.sha256()
         for split in SPLITS:
+            if split in SHADOW_SPLITS:
+                continue
             records = self.splits.get(split, torch.empty(0))  # absent is as good as empty
             digest.update(records.sort().values.numpy().tobytes() + b"|")
         return digest.hexdigest()[:16]

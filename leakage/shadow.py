@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 
 from leakage.errors import LeakageError, nearest
-from leakage.population import GAME_SPLITS, Population, Trait
+from leakage.population import SHADOW_SPLITS, Population, Trait
 
-SHADOW_SPLITS = GAME_SPLITS[:2]
-"""What an adversary is fitted on and what it is calibrated on."""
 LABEL = "label"
 """The name that a shift has for the labels, where no trait has it."""
 CLOSE = Fraction(1, 10**6)

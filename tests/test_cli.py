@@ -28,6 +28,7 @@ from leakage.adversaries.classifiers import Classifier
 from leakage.callbacks import Attack, Defend
 from leakage.cli import main
 from leakage.data.adult import Adult
+from leakage.data.standins.adult import write_adult
 from leakage.defenses import Defense, NoDefense, Pruning
 from leakage.models.tabular import Tabular
 from leakage.rules import Game
@@ -274,6 +275,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], str, str]] = {
             "few_shadow_records",
             "last_layer",
             "late_round",
+            "other_shadow_file",
             "secure_aggregation",
             "shifted_shadow",
             "wrong_k",
@@ -290,6 +292,9 @@ def test_every_config_is_played_below() -> None:
 @pytest.mark.parametrize("name", config_files())
 def test_a_config_runs(name: str, adult_root: Path, tmp_path: Path) -> None:
     changed, secret, defense = EXPECTED[name]
+    if name.endswith("other_shadow_file.yaml"):
+        write_adult(tmp_path / "elsewhere", size=2000, seed=1)
+        changed = changed | {"data.shadow_root": str(tmp_path / "elsewhere")}
     more = () if name == "adult.yaml" else (str(CONFIGS / name),)
     run = fit(adult_root, tmp_path, *more, **changed)
     check_figures(run)

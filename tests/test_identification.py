@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +20,7 @@ from leakage.adversaries import (
 )
 from leakage.adversaries.identifiers import candidate_scores
 from leakage.adversaries.views import CountSketch, FTest
+from leakage.adversaries.whitening import telling_share
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
@@ -167,8 +170,92 @@ def test_a_prototypical_network_finds_what_no_linear_map_shows() -> None:
         return rng.choice([-1.0, 1.0], size=(n, M)) * scale + 0.1 * rng.standard_normal((n, M))
 
     network = success(Prototypes(hidden=128, episodes=400), draw, users=150)
-    linear = success(LinearDiscriminant(), draw, users=150)
-    assert network > linear + 0.2
+    for reference in (LinearDiscriminant(), NearestMean()):
+        assert network > success(reference, draw, users=150) + 0.2
+
+
+def test_a_known_mean_is_the_limit_that_long_enrolment_reaches() -> None:
+    """Bayes with the means and a covariance that is no multiple of the identity, all known."""
+    mix = np.random.default_rng(1).normal(size=(M, M))
+    right, trials, rng = 0, 4000, np.random.default_rng(2)
+    for _ in range(trials):
+        means, noise = 1.5 * rng.standard_normal((WAYS, M)), rng.standard_normal(M) @ mix
+        apart = (means[0] + noise - means) @ np.linalg.inv(mix)
+        right += int((apart**2).sum(1).argmin() == 0)
+
+    def draw(rng: np.random.Generator, n: int) -> Floats:
+        return 1.5 * rng.standard_normal(M) + rng.standard_normal((n, M)) @ mix
+
+    found = success(LinearDiscriminant(), draw, users=150, enrolled=200)
+    asked = 40 * WAYS * 10
+    assert right / trials - 0.03 < found < right / trials + 2.6 / (4 * asked) ** 0.5
+
+
+def quiet_directions(m: int, seed: int) -> object:
+    """Users differ alike in all directions, of which some have little noise; no entry shows it."""
+    rng = np.random.default_rng(seed)
+    axes = np.linalg.qr(rng.standard_normal((m, m)))[0]
+    mix = np.exp(rng.standard_normal(m))[:, None] * axes
+
+    def draw(rng: np.random.Generator, n: int) -> Floats:
+        return 0.2 * rng.standard_normal(m) + rng.standard_normal((n, m)) @ mix
+
+    return draw
+
+
+def test_directions_with_little_noise_are_not_smoothed_away() -> None:
+    """The share of the identity that is likeliest leaves .24 of them, as good as none .65."""
+    draw = quiet_directions(100, seed=3)
+    assert success(LinearDiscriminant(), draw) > success(NearestMean(), draw) + 0.5
+
+
+@pytest.mark.parametrize("each", [2, 3])
+def test_the_order_of_releases_changes_no_share(each: int) -> None:
+    """Of two releases about their mean each is minus the other: halves must be of users."""
+    rng, users = np.random.default_rng(0), 60
+    values = np.repeat(np.arange(users), each)
+    rows = 0.7 * rng.normal(size=(users, 40))[values] + rng.normal(size=(len(values), 40))
+    shares = []
+    for _ in range(4):
+        shares.append(telling_share(rows, values))
+        order = np.argsort(rng.permutation(len(values)) + 1e6 * rng.integers(2, size=len(values)))
+        rows, values = rows[order], values[order]
+    assert min(shares) >= 0.1  # the noise is isotropic, and 60 users are few
+
+
+def test_too_few_users_to_choose_by_are_only_standardised() -> None:
+    rows = np.random.default_rng(0).normal(size=(6, M))
+    assert telling_share(rows, np.array([0, 0, 1, 1, 2, 2])) == 1.0
+
+
+def test_one_entry_that_tells_users_is_enough() -> None:
+    """Noise alone in the others: a share of the entries' distance is of the one that counts."""
+
+    def draw(rng: np.random.Generator, n: int) -> Floats:
+        rows = rng.standard_normal((n, M))
+        rows[:, 5] = 100 * rng.standard_normal() + 1e-3 * rng.standard_normal(n)
+        return rows
+
+    assert success(LinearDiscriminant(), draw) > 0.99
+    assert success(Prototypes(hidden=32, episodes=100), draw) > 0.99
+
+
+def test_a_network_can_be_trained_where_nothing_is_to_be_learned_and_in_any_thread() -> None:
+    """Figures do not depend on torch's modes, nor on which thread trains."""
+    rng = np.random.default_rng(0)
+    values = np.repeat(np.arange(20), 10)
+    rows = (rng.normal(size=(20, M))[values] + rng.normal(size=(200, M))).astype(np.float32)
+    network = Prototypes(hidden=16, episodes=50)
+
+    def embedded() -> Floats:
+        return network.fit(rows, values, SURFACE, seed=0)(rows)
+
+    here = embedded()
+    with torch.inference_mode():
+        assert np.array_equal(embedded(), here)
+    with ThreadPoolExecutor(3) as pool:
+        for there in pool.map(lambda _: embedded(), range(3)):
+            assert np.array_equal(there, here)
 
 
 @pytest.mark.parametrize(

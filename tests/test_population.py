@@ -111,17 +111,18 @@ def test_the_other_splits_may_be_absent_or_empty_which_is_one_to_the_fingerprint
     assert absent.fingerprint == empty.fingerprint != population.fingerprint
     for split in GAME_SPLITS:  # a record less
         shorter = {**absent.splits, split: absent.splits[split][:1]}
-        assert replace(absent, splits=shorter).fingerprint != absent.fingerprint
+        same = replace(absent, splits=shorter).fingerprint == absent.fingerprint
+        assert same == split.startswith("shadow")  # another adversary of the same training
     # A record of one split in the place of another's.
     moved = {**absent.splits, "challenge": absent.splits["shadow_fit"]}
     moved["shadow_fit"] = absent.splits["challenge"]
     assert replace(absent, splits=moved).fingerprint != absent.fingerprint
 
 
-def test_the_fingerprint_of_six_splits_is_that_of_earlier_checkpoints(
+def test_the_fingerprint_is_that_of_earlier_checkpoints(
     population: Population,
 ) -> None:
-    assert population.fingerprint == "5b6d4e7de3dce103"
+    assert population.fingerprint == "64f7cce80efa17b9"
 
 
 def test_a_unit_in_two_splits_is_refused_beside_absent_ones(population: Population) -> None:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch.utils.data import TensorDataset
 
 from leakage.errors import LeakageError
-from leakage.population import SPLITS, Population, Trait, split_by_unit
-from leakage.shadow import SHADOW_SPLITS, fewer_shadow_records, shifted_shadow
+from leakage.population import SHADOW_SPLITS, SPLITS, Population, Trait, split_by_unit
+from leakage.shadow import fewer_shadow_records, shifted_shadow
 
 UNTOUCHED = ("train", "validation", "test", "challenge")
 VALUES = ("a", "b", "c", "d")

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_numbers
 from leakage.adversaries.views import View, entries
-from leakage.adversaries.whitening import whitening
+from leakage.adversaries.whitening import telling_share, user_means, whitening
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -104,8 +104,8 @@ class LinearDiscriminant(Identifier):
             return standardised(releases)
         rows, values = rows[several], np.unique(values[several], return_inverse=True)[1]
         counts = np.bincount(values)
-        means = np.stack([rows[values == user].mean(axis=0) for user in range(len(counts))])
-        within = whitening(rows - means[values])
+        means = user_means(rows, values)
+        within = whitening(rows - means[values], telling_share(rows, values))
         # A mean of n releases is off by 1 / n; residuals of n have the variance (n - 1) / n.
         lost = len(rows) / (len(rows) - len(counts))
         centres = (means - means.mean(axis=0)) @ within / np.sqrt(lost)

@@ -42,7 +42,7 @@ class Ordinal(Adversary):
     @override
     def check(self, surface: Surface) -> None:
         check_levels(self, surface)
-        self.base.check(surface)
+        self.base.check(_one_threshold(surface))
 
     @override
     def view(self, surface: Surface, seed: int) -> View:
@@ -50,7 +50,7 @@ class Ordinal(Adversary):
 
     @override
     def fit(self, releases: Floats, values: Ints, surface: Surface, seed: int) -> Scores:
-        two = replace(surface, classes=2, levels=())
+        two = _one_threshold(surface)
         fitted = [
             self.base.fit(
                 releases, (values > j).astype(np.int64), two, derived_seed(seed, "threshold", j)
@@ -89,6 +89,8 @@ class Regression(Adversary):
     @override
     def check(self, surface: Surface) -> None:
         check_levels(self, surface)
+        self.base.check(surface)
+        self.base.regressor(0)  # there is one
 
     @override
     def view(self, surface: Surface, seed: int) -> View:
@@ -97,7 +99,7 @@ class Regression(Adversary):
     @override
     def fit(self, releases: Floats, values: Ints, surface: Surface, seed: int) -> Scores:
         levels = np.array(surface.levels)
-        spread = levels.std()
+        levels = (levels - levels.mean()) / levels.std()  # a network stops by its absolute loss
         estimator = self.base.regressor(seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -107,9 +109,14 @@ class Regression(Adversary):
 
         def scores(seen: Floats) -> NDArray[np.float64]:
             found = estimator.predict(seen)
-            return np.asarray(-(((found[:, None] - levels) / spread) ** 2) / 2)
+            return np.asarray(-((found[:, None] - levels) ** 2) / 2)
 
         return scores
+
+
+def _one_threshold(surface: Surface) -> Surface:
+    """What is known of whether a level is above a threshold: no quantity, and no column of x."""
+    return replace(surface, classes=2, one_hot=(), levels=())
 
 
 def check_levels(adversary: Adversary, surface: Surface) -> None:

@@ -194,7 +194,7 @@ class Ledger:
                 f" {self._game.k} exceeds {self._match.ceiling:.3f}"
             ]
         data, utility = self._data, self._utility(trainer)
-        table = summary_table(self.rows, self._best, utility, data, limits)
+        table = summary_table(self.rows, self._best, utility, data, [*_told(self._game), *limits])
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return f"\n{table}"
         return f"\n{table}\n\nwritten to {_folder(trainer)}"
@@ -214,6 +214,27 @@ class Ledger:
         return (
             f"utility on {len(labels)} validation records: {shown} (majority class {majority:.3f})"
         )
+
+
+def _told(game: Game) -> list[str]:
+    """What is not as in the plainest game, in words."""
+    told = []
+    if game.local is not None:
+        batch = game.local.batch or "all"
+        told.append(
+            f"clients share updates: {game.local.steps} steps of {batch} records at the rate"
+            f" {game.local.lr:g}"
+        )
+    lacks = []
+    if game.shadow_records is not None:
+        lacks.append(f"has {game.shadow_records} shadow records")
+    if game.shadow_shift is not None:
+        lacks.append(f"has others than the challenger's, {game.shadow_shift}")
+    if game.shadow_k not in (None, game.k):
+        lacks.append(f"takes k for {game.shadow_k}")
+    if game.layers != ["*"]:
+        lacks.append(f"sees {', '.join(game.layers)}")
+    return [*told, *(["the adversary " + "; ".join(lacks)] if lacks else [])]
 
 
 def _writers(trainer: Trainer) -> list[SummaryWriter]:

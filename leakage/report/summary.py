@@ -14,7 +14,7 @@ def summary_table(
     baselines: Mapping[tuple[int, str], str],
     utility: str,
     data: str,
-    ceiling: Sequence[str] = (),
+    told: Sequence[str] = (),
 ) -> str:
     """Secret, defense, adversary, AUROC with interval, gain, bits, best baseline, utility.
 
@@ -23,7 +23,7 @@ def summary_table(
         baselines: the best baseline of each round, alone and summed.
         utility: the model's, in words.
         data: the data set, and whether it is a stand-in.
-        ceiling: what no adversary exceeds, in words, where something does bound it.
+        told: what else a reader has to know of the game, a line each.
     """
     first = rows[0]
     curve = [row for row in rows if (row.k, row.others) != (first.k, first.others)]
@@ -81,7 +81,7 @@ def summary_table(
         *_layers(by_layer),
         *_aggregation(curve),
         _baselines(rows),
-        *ceiling,
+        *told,
         utility,
     ]
     return "\n".join([title, rule, *table, rule, *notes])
