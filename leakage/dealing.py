@@ -85,7 +85,9 @@ class Dealer:
                 units = self._population.units
                 others = draw_strangers(batches, units, beside, game.others, generator)
             else:
-                taken = batches if targets is None else torch.cat([batches, targets[:, None]], 1)
+                taken = batches
+                if targets is not None and not (batches == targets[:, None]).any(1).all():
+                    taken = torch.cat([batches, targets[:, None]], 1)  # nor are others the target
                 others = draw_beside(taken, beside, game.others, generator)
             batches = torch.cat([batches, others], 1)
         return Hand(batches, k, values, targets, self._candidates.get(split))

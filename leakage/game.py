@@ -26,7 +26,7 @@ from leakage.defenses import Defense, NoDefense
 from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
-from leakage.gradients.farthest import farthest
+from leakage.gradients.farthest import farthest, try_alone
 from leakage.gradients.layout import Layout
 from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
 from leakage.metrics.intervals import Estimate
@@ -35,7 +35,7 @@ from leakage.metrics.ranking import auroc
 from leakage.population import GAME_SPLITS, Population
 from leakage.randomness import derived_seed
 from leakage.releases import Releases
-from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit
+from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit, made
 from leakage.rules import Game
 from leakage.secrets import Distribution
 from leakage.secrets.base import Hand
@@ -58,6 +58,7 @@ class Match:
         support: the names of the values of the secret.
         surface: what the adversaries know beside the releases.
         truth: what they do not: for the metrics alone.
+        target: the record that all trials are about, once the worst is found.
         reuse: of each split, in words, how far its batches of the last round share records.
     """
 
@@ -87,6 +88,7 @@ class Match:
             clustered=self._users > 0,
             aimed=game.has_targets,
         )
+        self.target: int | None = None
         self._observed: dict[Key, list[Observed]] = {}
         self._drawn: list[NDArray[np.int64]] = []
         self.reuse: dict[str, str] = {}
@@ -101,10 +103,15 @@ class Match:
         try:
             return Match(game, self._given, self._defense, self._layout)
         except LeakageError as error:
+            key = "curve_k" if game.k != self.game.k else "curve_clients"
             raise LeakageError(
-                f"attack.curve_k, attack.curve_clients: at k = {game.k} and others ="
-                f" {game.others}: {error}"
+                f"attack.{key}: at k = {game.k} and others = {game.others}: {error}"
             ) from error
+
+    def aim_at(self, target: int) -> None:
+        """Makes one record the target of every trial, where the game asks for the worst."""
+        self.target = target
+        self._dealer.aim_at(target)
 
     @property
     def ceiling(self) -> float | None:
@@ -125,14 +132,15 @@ class Match:
                 f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
             )
         progress("baselines")
-        if game.aims_at_worst and not self._observed:
-            records = self._seats.pools[CHALLENGE].records
-            self._dealer.aim_at(farthest(engine, records, self._columns))
+        if self.surface.paired:
+            try_alone(engine, self._seats.pools[CHALLENGE].records[0])
+        if game.aims_at_worst and self.target is None:
+            self.aim_at(farthest(engine, self._seats.pools[CHALLENGE].records, self._columns))
         hands = {split: self._dealer.deal(split, round_) for split in GAME_SPLITS}  # 2.
         self.reuse = {split: self._dealer.reuse(split, hand) for split, hand in hands.items()}
         baselines = self._baselines.guess(hands | self._counted(round_))
         guesses: dict[Key, Future[Observed]] = {
-            ((), name, SEEN): _given(observed) for name, observed in baselines.items()
+            ((), name, SEEN): made(observed) for name, observed in baselines.items()
         }
         progress("releases")
         looks = [
@@ -263,8 +271,7 @@ class Match:
             # The best on the trials themselves: so a gain is never larger than over any of them.
             draws, values = self.truth.draws(units), self.truth.values
             areas = {
-                name: auroc(answers[(), name, SEEN].log_posterior, values, draws).value
-                for name in rivals
+                name: auroc(answers[(), name, SEEN].ranking, values, draws).value for name in rivals
             }
             best = max(rivals, key=lambda name: areas[name])
             for (knowledge, name, layers), given in answers.items():
@@ -281,6 +288,8 @@ class Match:
         """Figures by the name of the secret's value, and by the number of a unit."""
         by_class = grade_by_class(given, self.truth, units)
         note = "the lower limits of all units hold at once"
+        if self._users:
+            note = "no interval: one user"
         exposed = {
             int(self._units.names[found.unit]): Estimate(
                 found.value, found.low, np.nan, found.trials, 1, note
@@ -288,10 +297,3 @@ class Match:
             for found in grade_by_unit(given, self.truth, units)
         }
         return {self.support[value]: figure for value, figure in by_class.items()}, exposed
-
-
-def _given(observed: Observed) -> Future[Observed]:
-    """A guess that is made."""
-    future: Future[Observed] = Future()
-    future.set_result(observed)
-    return future

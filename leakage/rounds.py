@@ -52,6 +52,13 @@ Submit = Callable[[Callable[[], Observed]], "Future[Observed]"]
 Progress = Callable[[str], None]
 
 
+def made(observed: Observed) -> Future[Observed]:
+    """A guess that needs no waiting for."""
+    future: Future[Observed] = Future()
+    future.set_result(observed)
+    return future
+
+
 @dataclass(frozen=True)
 class Observation:
     """One observed round, its guesses perhaps still under way.

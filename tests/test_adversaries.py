@@ -21,6 +21,7 @@ from leakage.adversaries import (
     Identifier,
     LikelihoodRatio,
     LogisticRegression,
+    NearestMean,
     NeuralNetwork,
     Ordinal,
     RandomForest,
@@ -370,3 +371,27 @@ def test_persistent_rounds_are_one_observation() -> None:
     once = answer([Observed([score], [score])], values, np.array([0.5, 0.5]), dependent=True)
     thrice = answer([Observed([score], [score])] * 3, values, np.array([0.5, 0.5]), dependent=True)
     np.testing.assert_allclose(once.log_posterior, thrice.log_posterior, atol=1e-3)
+
+
+def test_scores_beyond_the_floor_keep_their_order() -> None:
+    """A static adversary's scores may lie anywhere: one posterior for all must not be AUROC .5."""
+    rng = np.random.default_rng(0)
+    values = np.arange(400) % 2
+    raw = rng.normal(size=400) + 4 * values
+    known = np.stack([np.zeros(400), raw], axis=1)
+    beyond = np.stack([np.zeros(400), raw + 500], axis=1)
+    given = answer([Observed([known], [beyond])], values, np.full(2, 0.5), dependent=False)
+    ranked = given.ranking[:, 1] - given.ranking[:, 0]
+    assert roc_auc_score(values, ranked) == roc_auc_score(values, raw)
+    assert len(np.unique(given.log_posterior[:, 1])) == 1  # what the floor leaves
+    # Where the floor hides nothing, it decides.
+    plain = answer([Observed([known], [known])], values, np.full(2, 0.5), dependent=False)
+    assert np.abs(plain.ranking - plain.log_posterior).max() < 1e-4
+
+
+def test_a_level_is_not_told_by_what_tells_users_apart() -> None:
+    with pytest.raises(LeakageError) as error:
+        Ordinal(NearestMean()).check(SURFACE)
+    assert str(error.value) == (
+        "attack.adversaries: NearestMean tells users apart, not levels, so Ordinal cannot use it"
+    )

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from jsonargparse._parameter_resolvers import get_signature_parameters
 from lightning import Callback, LightningDataModule, LightningModule
+
+from leakage.adversaries import Adversary
+from leakage.defenses import Defense
+from leakage.rules import Game
+from leakage.secrets import Secret
 
 PACKAGE = Path(__file__).resolve().parent.parent / "leakage"
 
@@ -351,3 +358,22 @@ def test_a_planted_violation_is_found(check: Check, planted: Sources, found: lis
 )
 def test_what_is_allowed_is_not_blamed(sources: Sources) -> None:
     assert [problem for check in CHECKS for problem in check(sources)] == []
+
+
+def plugged() -> list[type]:
+    """All classes that a config can name."""
+    found: list[type] = [Game]
+    queue: list[type] = [Secret, Adversary, Defense]
+    while queue:
+        kind = queue.pop()
+        queue += kind.__subclasses__()
+        if kind.__module__.startswith("leakage.") and not inspect.isabstract(kind):
+            found.append(kind)
+    return found
+
+
+@pytest.mark.parametrize("kind", plugged(), ids=lambda kind: kind.__name__)
+def test_the_parser_resolves_every_type_of_a_setting(kind: type) -> None:
+    """A type that stays a string is not checked: a wrong value would end in a traceback."""
+    unresolved = [p.name for p in get_signature_parameters(kind) if isinstance(p.annotation, str)]
+    assert unresolved == []

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule
 from numpy.typing import NDArray
 from populations import LinearLoss, at_once, pick, play, population
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from leakage.adversaries import BoostedTrees, LikelihoodRatio, RandomForest, Surface
 from leakage.defenses import NoDefense, Sign
@@ -105,6 +106,63 @@ def test_the_worst_target_is_found_more_easily_than_one_at_random() -> None:
     named = membership_game(k=16, secret=Membership(int(challenge[7])))
     same = pick(play(named, records, LinearLoss(6)), RATIO.name).figures
     assert same["auroc"].value == worst["auroc"].value
+
+
+class Moving(LightningModule):
+    """Which record is farthest depends on the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(1))
+        self.side = 0
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return (self.w * batch[0][:, self.side]).mean()
+
+
+def test_the_worst_target_is_one_record_in_all_rounds_and_on_the_whole_curve() -> None:
+    """Also where a round is played before the one before it is judged."""
+    records = records_of(3_000, 3)
+    game = membership_game(
+        secret=Membership("worst"), rounds=[0, 1], trials=100, shadow_batches=200, curve_k=[2]
+    )
+    module = Moving()
+    match = Match(game, records, NoDefense(), Layout.of(module))
+    found = []
+    for round_ in (0, 1):
+        module.side = round_
+        engine = GradientEngine(module, records.records, records.splits["shadow_fit"][:4])
+        match.observe(round_, engine, at_once, lambda step: None)
+        found.append(match.target)
+        assert (match._dealer.deal("challenge", round_).targets == match.target).all()
+    other = Match(game, records, NoDefense(), Layout.of(module))
+    other.observe(1, engine, at_once, lambda step: None)
+    assert found[0] == found[1] != other.target  # which the second round's weights would give
+    point = match.at(game.curve()[0])
+    point.aim_at(match.target)  # type: ignore[arg-type]
+    point.observe(1, engine, at_once, lambda step: None)
+    assert point.target == found[0]
+
+
+class Normed(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.last = nn.BatchNorm1d(4), nn.Linear(4, 1)
+
+    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return self.last(self.norm(batch[0])).square().mean()
+
+
+def test_a_model_that_takes_no_single_record_is_refused_by_the_secret() -> None:
+    records, module = records_of(3_000, 4), Normed()
+    match = Match(membership_game(trials=50), records, NoDefense(), Layout.of(module))
+    engine = GradientEngine(module, records.records, records.splits["shadow_fit"][:4])
+    with pytest.raises(LeakageError) as error:
+        match.observe(0, engine, at_once, lambda step: None)
+    assert str(error.value).startswith(
+        "attack.secret: Membership compares a release with the gradient of the target by itself,"
+        " and the model takes no batch of one record: model Normed: training_step fails in norm"
+    )
 
 
 class Recorder(GradientEngine):
@@ -259,4 +317,4 @@ def test_the_recorder_sees_that_targets_are_shown_one_by_one() -> None:
     engine = Recorder(module, records.records, records.splits["shadow_fit"][:4])
     engine.asked = []
     match.judge(match.observe(0, engine, at_once, lambda step: None))
-    assert sum(table.shape[1] == 1 for table in engine.asked) == 3
+    assert sum(table.shape[1] == 1 < len(table) for table in engine.asked) == 3

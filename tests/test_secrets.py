@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from leakage.dealing import Dealer
 from leakage.errors import LeakageError
 from leakage.population import SPLITS, Population, Trait
+from leakage.rules import Game
 from leakage.secrets import Attribute, Pool, Property, Secret, Sizes
 from leakage.secrets.base import draw_beside, draw_distinct
 
@@ -503,3 +505,22 @@ def test_an_unknown_setting_is_refused(kind: Any, settings: dict[str, Any], sent
     with pytest.raises(LeakageError) as error:
         kind(**settings)
     assert str(error.value) == sentence
+
+
+def test_others_beside_a_target_may_take_the_whole_split() -> None:
+    population = population_of([0, 1, 2] * 6)
+    game = Game(Attribute(scope="target"), k=4, others=14, shadow_batches=9, calibrate_batches=9)
+    game.secret.check(population, game.sizes)
+    dealer = Dealer(game, population, torch.full((3,), 1 / 3, dtype=torch.float64))
+    batches = dealer.deal(SHADOW, 0).batches
+    assert batches.sort(1).values.tolist() == [population.splits[SHADOW].tolist()] * 9
+
+
+def test_a_wrong_k_that_is_too_large_is_named() -> None:
+    population = population_of([0, 1, 2] * 6)
+    with pytest.raises(LeakageError) as error:
+        Attribute().check(population, Sizes(2, 0, 7))
+    assert str(error.value) == (
+        "attack.shadow_k: a batch of k = 7 needs 7 records with sex = f, but the shadow_fit split"
+        " holds 6; lower attack.shadow_k or choose an attribute whose values are less rare"
+    )

@@ -102,6 +102,9 @@ LOOPS = {
 }
 
 
+WHOLE, MIXED = ("mlp", "tied weights"), ("batch norm", "class weights")
+
+
 def engine_of(module: nn.Module, local: Local | None, **more: Any) -> GradientEngine:
     return GradientEngine(module, records_of(module), PROBE, local=local, **more)
 
@@ -215,8 +218,10 @@ def test_modules_drawn_at_random_are_trained_as_they_would_be(
     assert alike(fingerprint(case.module), before)
 
 
-@pytest.mark.parametrize("name", ["mlp", "batch norm", "tied weights", "class weights"])
-@pytest.mark.parametrize("clients", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "clients"),
+    [*((name, 1) for name in (*WHOLE, *MIXED)), *((name, 2) for name in WHOLE)],
+)
 @pytest.mark.parametrize("batch", [None, 4])
 def test_one_full_step_is_the_gradient_to_the_bit(
     name: str, clients: int, batch: int | None
@@ -231,6 +236,21 @@ def test_one_full_step_is_the_gradient_to_the_bit(
     trains = engine_of(module, Local(2, 0.3, batch))
     assert not torch.equal(trains.means(rows, generator(), clients=clients), expected)
     assert torch.equal(trains.means(rows, generator(), clients=0), expected)
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("batch", [None, 5])
+def test_one_step_of_several_clients_whose_records_mix_is_the_mean_of_theirs(
+    name: str, batch: int | None
+) -> None:
+    """A batch norm over the records of all clients would be a gradient that nobody computes."""
+    module, rows = build(MODULES[name]), table(6, 5, clients=3)
+    engine = engine_of(module, Local(1, 0.1, batch))
+    together = engine.means(rows, generator(), clients=3)
+    each = engine_of(module, None).means(rows.view(18, 5), generator())
+    assert_equal(together, each.view(6, 3, -1).mean(1))
+    mixed = engine_of(module, None).means(rows, generator())
+    assert not torch.allclose(together, mixed, rtol=1e-3)
 
 
 class Linear(LightningModule):

@@ -166,6 +166,21 @@ def test_users_that_do_not_differ_are_one_in_m() -> None:
     assert claims <= 1
 
 
+def test_nobody_is_exposed_among_users_that_do_not_differ() -> None:
+    """A candidate who is always answered is right in all its trials; its AUROC is .5."""
+    found = []
+    for seed in range(4):
+        records = people(100, 160, 0.0, seed=seed)
+        exposed = pick(play(user_game(seed=seed), records, LinearLoss(6)), LINEAR.name).exposed
+        assert len(exposed) == 8
+        assert all(np.isnan(estimate.low) for estimate in exposed.values())
+        found += [estimate.value for estimate in exposed.values()]
+    assert np.mean(found) == pytest.approx(0.5, abs=0.04)
+    told = pick(play(user_game(), people(100, 40, 2.0), LinearLoss(6)), LINEAR.name).exposed
+    assert list(told.values()) == sorted(told.values(), key=lambda estimate: -estimate.value)
+    assert min(estimate.value for estimate in told.values()) > 0.9
+
+
 def test_users_that_one_entry_tells_are_found_with_certainty() -> None:
     records = people(100, 40, 40.0)
     figures = pick(play(user_game(), records, LinearLoss(6)), LINEAR.name).figures

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from leakage.adversaries.base import Adversary, Scores, Surface
 from leakage.adversaries.classifiers import Classifier, RandomForest
+from leakage.adversaries.identifiers import Identifier
 from leakage.adversaries.views import View
 from leakage.errors import LeakageError
 from leakage.randomness import derived_seed
@@ -42,6 +43,11 @@ class Ordinal(Adversary):
     @override
     def check(self, surface: Surface) -> None:
         check_levels(self, surface)
+        if isinstance(self.base, Identifier):
+            raise LeakageError(
+                f"attack.adversaries: {self.base.name} tells users apart, not levels, so Ordinal"
+                " cannot use it"
+            )
         self.base.check(_one_threshold(surface))
 
     @override

@@ -12,6 +12,8 @@ from scipy.special import log_softmax, softmax
 
 from leakage.adversaries.base import Array
 
+_TIES = 1e-6  # the weight of what the floor hides: it parts ties, and nothing else
+
 
 @dataclass(frozen=True)
 class Calibrator:
@@ -33,10 +35,15 @@ class Calibrator:
 
     def __call__(self, sources: Sequence[Array]) -> Array:
         """Maps r arrays of log scores (n, c) to log q, float64 (n, c)."""
+        logits = self.unfloored(sources)
+        q = (1 - self.floor) * np.exp(logits) + self.floor / logits.shape[1]
+        return np.asarray(np.log(q))
+
+    def unfloored(self, sources: Sequence[Array]) -> Array:
+        """The same without the floor, below which all scores would be one."""
         scores = np.stack([_bounded(source) for source in sources])  # (r, n, c)
         logits = np.tensordot(self.slopes, scores, 1) + self.biases
-        q = (1 - self.floor) * softmax(logits, axis=1) + self.floor / logits.shape[1]
-        return np.asarray(np.log(q))
+        return np.asarray(log_softmax(logits, axis=1))
 
 
 def calibrate(
@@ -78,11 +85,14 @@ class Answer:
 
     Args:
         log_posterior: natural logarithm, (n, c).
-        calibrate: the same for the calibrate batches, (m, c).
+        ranking: the same, but that trials whose posteriors the floor makes one are in the order of
+            their scores: what orders trials goes by it, (n, c).
+        calibrate: the ranking of the calibrate batches, (m, c).
         calibrate_values: their secrets, (m,).
     """
 
     log_posterior: Array
+    ranking: Array
     calibrate: Array
     calibrate_values: NDArray[np.int64]
 
@@ -125,6 +135,12 @@ def answer(
         challenge_sources = [list(seen.challenge) for seen in rounds]
     calibrators = [calibrate(sources, values, alike=alike) for sources in calibrate_sources]
     fitted_prior = np.bincount(values, minlength=len(prior)) / len(values)
+
+    def ranked(given: Sequence[Sequence[Array]], floored: Array) -> Array:
+        pairs = zip(calibrators, given, strict=True)
+        beyond = sum(to_q.unfloored(sources) for to_q, sources in pairs)
+        return np.asarray(log_softmax(floored + _TIES * beyond, axis=1))
+
     known, asked = (
         posterior(
             [to_q(sources) for to_q, sources in zip(calibrators, given, strict=True)],
@@ -133,7 +149,8 @@ def answer(
         )
         for given in (calibrate_sources, challenge_sources)
     )
-    return Answer(asked, known, values)
+    ranking = ranked(challenge_sources, asked)
+    return Answer(asked, ranking, ranked(calibrate_sources, known), values)
 
 
 def posterior(rounds: Sequence[Array], fitted_prior: Array, prior: Array) -> Array:

@@ -66,6 +66,7 @@ class Attack(Callback):
         self._owns_pool = False
         self._plan = ""
         self._splits = ""
+        self._target: int | None = None  # of the checkpoint that training goes on from
         self._first_round = 0
 
     @property
@@ -97,11 +98,11 @@ class Attack(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"splits": self._splits}
+        return {"splits": self._splits, "target": self._match.target}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._splits = state_dict["splits"]
+        self._splits, self._target = state_dict["splits"], state_dict.get("target")
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -110,6 +111,8 @@ class Attack(Callback):
         if self._splits:  # of the checkpoint that training goes on from
             self._population.check_fingerprint(self._splits)
         self._splits = self._population.fingerprint
+        if self._target is not None and self.game.aims_at_worst:
+            self._match.aim_at(self._target)
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         self._population = self._given or find_population(trainer, self.game, self._table)
@@ -198,6 +201,8 @@ class Attack(Callback):
 
             for match in [self._match, *(self._curve if round_ == max(self.game.rounds) else [])]:
                 start = time.perf_counter()
+                if self._match.target is not None:  # the same at each point of the curve
+                    match.aim_at(self._match.target)
                 observation = match.observe(round_, engine, self._pool.submit, progress)
                 self._seconds["releases"] += time.perf_counter() - start
                 self._pending.append((match, observation, trainer.global_step))

@@ -97,7 +97,8 @@ class Ledger:
         elif knowledge:
             figures |= {(f"class {v}", "asr"): figure for v, figure in result.by_class.items()}
             if result.round == max(self._game.rounds):
-                figures |= {(f"unit {u}", "asr"): figure for u, figure in result.exposed.items()}
+                metric = "auroc" if match.truth.clustered else "asr"
+                figures |= {(f"unit {u}", metric): figure for u, figure in result.exposed.items()}
         for (group, metric), figure in figures.items():
             self._enter(match, result, step, knowledge, result.name, group, metric, figure)
 
@@ -157,10 +158,14 @@ class Ledger:
         for logger in trainer.loggers:
             logger.log_metrics(shown, step)
         for writer in _writers(trainer) if new and not suffix else ():
-            posterior = result.answer.log_posterior
-            truth, support = self._match.truth.values, self._match.support
-            draw_curves(writer, tag, step, posterior, truth, support)
-            draw_exposure(writer, tag, step, result.figures["asr"], result.by_class, result.exposed)
+            answer, truth, support = result.answer, self._match.truth.values, self._match.support
+            draw_curves(writer, tag, step, answer.log_posterior, answer.ranking, truth, support)
+            users = self._match.truth.clustered
+            exposed = {
+                f"AUROC of unit {unit}" if users else f"unit {unit}": figure
+                for unit, figure in result.exposed.items()
+            }
+            draw_exposure(writer, tag, step, result.figures["asr"], result.by_class, exposed)
 
     def write(self, trainer: Trainer, seconds: Mapping[str, float], plan: str) -> None:
         """Writes the files anew.

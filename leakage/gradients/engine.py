@@ -85,20 +85,24 @@ class GradientEngine:
         way = self._records.path if self._records is not None else "batch-wise"
         self._gradients = self._plan(way, self._choice.reason, self._choice.saved)
         self._updates: Updates | None = None
-        if local is not None and (local.steps > 1 or local.batch is not None):
+        self._trains = local is not None and (local.steps > 1 or local.batch is not None)
+        # Where records mix, one step on those of all clients is not the mean of their steps.
+        if local is not None and (self._trains or self._records is None):
             self._updates = Updates(local, comparison, self._choice, memory)
 
     @property
     def plan(self) -> Plan:
         """How what is shared is computed: updates where a client may train."""
-        return self._gradients if self._updates is None else self._updates.plan
+        if self._updates is not None and self._trains:
+            return self._updates.plan
+        return self._gradients
 
     @plan.setter
     def plan(self, plan: Plan) -> None:
-        if self._updates is None:
-            self._gradients = plan
-        else:
+        if self._updates is not None and self._trains:
             self._updates.plan = plan
+        else:
+            self._gradients = plan
 
     def plan_for(self, indices: Tensor, clients: int = 1) -> Plan:
         """How the rows of a table are computed; the arguments are those of `blocks`.
@@ -113,7 +117,8 @@ class GradientEngine:
         if self._updates is None or clients == 0:
             return self._gradients
         trains = self._updates.local.trains(indices.shape[1] // clients)
-        return self._updates.plan if trains else self._gradients
+        alone = clients > 1 and self._records is None
+        return self._updates.plan if trains or alone else self._gradients
 
     @property
     def broken(self) -> list[int]:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
 from leakage.errors import LeakageError
 from leakage.metrics.intervals import LEVEL, Draws, Floats, Ints
-from leakage.metrics.posteriors import check_log_posterior, check_prior
+from leakage.metrics.posteriors import check_log_posterior, check_prior, log_odds
 
 MIN_TRIALS = 5
 
@@ -20,8 +21,9 @@ class Exposure:
 
     Args:
         unit: its id.
-        value: share of its trials that are right, in [0, 1].
-        low: lower limit of that share; all limits of one list hold at once with 95%.
+        value: share of its trials that are right, or the AUROC of a user, in [0, 1].
+        low: lower limit of that share; all limits of one list hold at once with 95%. NaN for a
+            user, who is one of a sample.
         trials: the trials that hold it.
     """
 
@@ -70,6 +72,24 @@ def exposed(
         Exposure(int(ranked[i]), float(value[i]), float(low[i]), int(trials[ranked[i]]))
         for i in np.lexsort((-value, -low))[:most]
     ]
+
+
+def apart(log_posterior: Floats, truth: Ints, users: Ints, most: int) -> list[Exposure]:
+    """The users who are told from the rest best: the AUROC of each one, .5 by chance.
+
+    Args:
+        log_posterior: (n, c), natural logarithm; column a is of one user.
+        truth: (n,).
+        users: (n,) the id of the user of each trial.
+        most: the length of the list at most.
+    """
+    found = []
+    for a in np.unique(truth):
+        own = truth == a
+        if not own.all():
+            area = float(roc_auc_score(own, log_odds(log_posterior, int(a))))
+            found.append(Exposure(int(users[own][0]), area, np.nan, int(own.sum())))
+    return sorted(found, key=lambda exposure: -exposure.value)[:most]
 
 
 def _told(log_posterior: Floats, truth: Ints, prior: Floats) -> Floats:

@@ -16,7 +16,7 @@ from leakage.metrics.attack import (
     top,
     worst_class,
 )
-from leakage.metrics.exposure import Exposure, exposed
+from leakage.metrics.exposure import Exposure, apart, exposed
 from leakage.metrics.intervals import Draws, Estimate, Floats, Ints
 from leakage.metrics.ordinal import median_error, ranked_probability_score
 from leakage.metrics.posteriors import log_odds
@@ -73,7 +73,7 @@ def grade(
     success = asr(posterior, values, draws)
     raw = bits(log_posterior, values, truth.prior, draws)
     figures = {
-        "auroc": auroc(log_posterior, values, draws),
+        "auroc": auroc(answer.ranking, values, draws),
         "asr": success,
         "balanced_accuracy": balanced_accuracy(posterior, values, draws),
         "worst_class": worst_class(posterior, values, draws),
@@ -85,7 +85,7 @@ def grade(
         rates = tpr_at_fpr(
             log_odds(answer.calibrate, 1),
             answer.calibrate_values,
-            log_odds(log_posterior, 1),
+            log_odds(answer.ranking, 1),
             values,
             draws,
             fpr=0.01,
@@ -98,7 +98,7 @@ def grade(
     if log_posterior.shape[1] > _FEW:
         figures[f"top{_FEW}"] = top(posterior, values, draws, _FEW)
     if baseline is not None:
-        figures["gain"] = gain(log_posterior, baseline.log_posterior, values, draws)
+        figures["gain"] = gain(answer.ranking, baseline.ranking, values, draws)
     return figures
 
 
@@ -108,7 +108,13 @@ def grade_by_class(answer: Answer, truth: Truth, units: Ints) -> dict[int, Estim
 
 
 def grade_by_unit(answer: Answer, truth: Truth, units: Ints) -> list[Exposure]:
-    """The most exposed units, the worst first; arguments as in `grade`."""
+    """The most exposed units, the worst first; arguments as in `grade`.
+
+    The share of right trials of each; where units are the users that are asked for, the AUROC of
+    each against the rest: who is always answered is right in all its trials, and not exposed.
+    """
+    if truth.clustered:
+        return apart(answer.ranking, truth.values, units[:, 0], _SHOWN)
     about = units[:, :1] if truth.aimed else units
     return exposed(answer.log_posterior, truth.values, truth.prior, about, _SHOWN)
 

@@ -46,6 +46,7 @@ def draw_curves(
     tag: str,
     step: int,
     log_posterior: NDArray[np.float64],
+    ranking: NDArray[np.float64],
     truth: NDArray[np.int64],
     support: tuple[str, ...],
 ) -> None:
@@ -56,15 +57,16 @@ def draw_curves(
         tag: of the adversary.
         step: optimizer steps before the release.
         log_posterior: (n, c), natural logarithm.
+        ranking: the same, by which trials are ordered.
         truth: the secrets, (n,).
         support: the names of the c values.
     """
-    for name, draw in (
-        ("roc", roc_figure),
-        ("calibration", calibration_figure),
-        ("posterior", posterior_figure),
+    for name, draw, shown in (
+        ("roc", roc_figure, ranking),
+        ("calibration", calibration_figure, log_posterior),
+        ("posterior", posterior_figure, log_posterior),
     ):
-        writer.add_figure(f"{tag}/{name}", draw(log_posterior, truth, support), step)
+        writer.add_figure(f"{tag}/{name}", draw(shown, truth, support), step)
 
 
 def draw_layers(
@@ -87,7 +89,7 @@ def draw_exposure(
     step: int,
     average: Estimate,
     by_class: Mapping[str, Estimate],
-    exposed: Mapping[int, Estimate],
+    exposed: Mapping[str, Estimate],
 ) -> None:
     """Adds the worst case beside the average: the share right by value and by exposed unit.
 
@@ -97,7 +99,7 @@ def draw_exposure(
         step: optimizer steps before the release.
         average: the share of all trials that are right.
         by_class: of those with each value of the secret.
-        exposed: of those that hold each of the most exposed units.
+        exposed: of those that hold each of the most exposed units, or the AUROC of each user.
     """
     figure = exposure_figure(average, by_class, exposed)
     writer.add_figure(f"{tag}/exposure", figure, step)

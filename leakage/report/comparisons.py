@@ -66,7 +66,7 @@ def _against(axes: Axes, points: Sequence[tuple[float, Row]]) -> None:
 
 
 def exposure_figure(
-    average: Estimate, by_class: Mapping[str, Estimate], exposed: Mapping[int, Estimate]
+    average: Estimate, by_class: Mapping[str, Estimate], exposed: Mapping[str, Estimate]
 ) -> Figure:
     """The share of right trials in all, by value of the secret, and by most exposed unit.
 
@@ -74,7 +74,7 @@ def exposure_figure(
     """
     bars = {"all trials": average}
     bars |= {f"secret {name}": estimate for name, estimate in by_class.items()}
-    bars |= {f"unit {unit}": estimate for unit, estimate in exposed.items()}
+    bars |= exposed
     figure = Figure(figsize=(6, 1.6 + 0.28 * len(bars)))
     axes = figure.subplots()
     places = np.arange(len(bars))
@@ -88,7 +88,7 @@ def exposure_figure(
     axes.errorbar(values, places, xerr=around, fmt="none", ecolor="black", capsize=3)
     axes.axvline(average.value, color="grey", linestyle=":")
     axes.set(yticks=places, yticklabels=list(bars), xlim=(0, 1.01))
-    axes.set_xlabel("share of trials that are right")
+    axes.set_xlabel("share of trials that are right, unless it says AUROC")
     if not exposed:
         axes.set_title("no unit is in enough trials to be ranked", fontsize=8)
     axes.invert_yaxis()

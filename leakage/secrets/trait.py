@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from leakage.errors import LeakageError, nearest
 from leakage.population import GAME_SPLITS, Population, Trait, columns_that_tell
-from leakage.secrets.base import Pool, Prior, Seats, Secret, Sizes, check_others
+from leakage.secrets.base import Pool, Seats, Secret, Sizes, check_others
 
 
 class TraitSecret(Secret):
@@ -22,7 +22,7 @@ class TraitSecret(Secret):
     """
 
     attribute: str
-    prior: Prior = "uniform"
+    prior: str = "uniform"  # a plain type: parsers look for it in the module of each leaf
 
     @abstractmethod
     def support(self, population: Population) -> tuple[str, ...]:
@@ -103,9 +103,10 @@ class TraitSecret(Secret):
             for value, name in enumerate(self.class_names(population)):
                 size, needed = len(pool.of(value)), self.needs(value, k)
                 if size < needed:
+                    key = "attack.k" if k == sizes.k else "attack.shadow_k"
                     raise LeakageError(
-                        f"attack.k: a batch of k = {k} needs {needed} records with {trait.name} ="
-                        f" {name}, but the {split} split holds {size}; lower attack.k or choose an"
+                        f"{key}: a batch of k = {k} needs {needed} records with {trait.name} ="
+                        f" {name}, but the {split} split holds {size}; lower {key} or choose an"
                         " attribute whose values are less rare"
                     )
         check_others(population, sizes)
