@@ -7,6 +7,8 @@ from pathlib import Path
 
 # As `python -m leakage` does, before a library that reads it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by files that are tested side by side
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

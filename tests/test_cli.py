@@ -467,7 +467,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
             r
             for key, r in figures.items()
             if (key[0], key[2], key[8]) == (round_, rounds, adversary)
-            and (key[7], key[10]) == ("static", "auroc")
+            and (key[7], key[11]) == ("static", "auroc")
         ]
         value = float(row["value"])
         low, high = (float(row[side]) for side in ("low", "high")) if row["low"] else (None, None)
@@ -673,11 +673,36 @@ def test_a_trainer_of_ones_own_gives_the_same_and_is_not_disturbed(
 
 # Bad input
 
-ATTACK_KEYS = (
-    "attack.adversaries, attack.attributes, attack.batches, attack.calibrate_batches,"
-    " attack.cores, attack.k, attack.known, attack.labels, attack.layer_map,"
-    " attack.layers, attack.loss, attack.memory, attack.others, attack.rounds, attack.secret,"
-    " attack.shadow_batches, attack.trials, attack.units"
+ATTACK_KEYS = ", ".join(
+    f"attack.{key}"
+    for key in (
+        "adversaries",
+        "attributes",
+        "batches",
+        "calibrate_batches",
+        "cores",
+        "curve_clients",
+        "curve_k",
+        "k",
+        "known",
+        "labels",
+        "layer_map",
+        "layers",
+        "local_batch",
+        "local_lr",
+        "local_steps",
+        "loss",
+        "memory",
+        "others",
+        "rounds",
+        "secret",
+        "shadow_batches",
+        "shadow_k",
+        "shadow_records",
+        "shadow_shift",
+        "trials",
+        "units",
+    )
 )
 TRAITS = (
     "workclass, education, marital-status, occupation, relationship, race, sex, native-country,"
@@ -733,13 +758,13 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
     ),
     "fewer than 2 shadow batches a class": (
         ["--attack.shadow_batches", "3"],
-        "attack.shadow_batches: 3 batches are fewer than 2 for each of the 2 values of sex; at"
-        " least 4 are needed",
+        "attack.shadow_batches: 3 batches are fewer than 2 for each of the 2 values of"
+        " property_sex; at least 4 are needed",
     ),
     "fewer than 2 calibrate batches a class": (
         ["--attack.calibrate_batches", "3"],
-        "attack.calibrate_batches: 3 batches are fewer than 2 for each of the 2 values of sex; at"
-        " least 4 are needed",
+        "attack.calibrate_batches: 3 batches are fewer than 2 for each of the 2 values of"
+        " property_sex; at least 4 are needed",
     ),
     "keep of 0": (
         ["--defense", "Pruning", "--defense.keep", "0"],
@@ -850,17 +875,18 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
     "class of an adversary": (
         "attack:\n  adversaries:\n    - class_path: leakage.adversaries.RandomForrest\n",
         "attack.adversaries: there is no class 'RandomForrest'; did you mean 'RandomForest'? Known:"
-        " BoostedTrees, FirstLayer, LogisticRegression, NeuralNetwork, RandomForest*",
+        " BoostedTrees, FirstLayer, LikelihoodRatio, LinearDiscriminant, LogisticRegression,"
+        " NearestMean, NeuralNetwork, Ordinal, Prototypes, RandomForest*",
     ),
     "class of the secret, flag": (
         ["--attack.secret", "Propperty"],
         "attack.secret: there is no class 'Propperty'; did you mean 'Property'? Known: Attribute,"
-        " Property",
+        " Distribution, Membership, Property, User",
     ),
     "class of the secret, YAML": (
         "attack:\n  secret:\n    class_path: leakage.secrets.Propperty\n",
         "attack.secret: there is no class 'Propperty'; did you mean 'Property'? Known: Attribute,"
-        " Property",
+        " Distribution, Membership, Property, User",
     ),
     "class of the defense, flag": (
         ["--defense", "Prunning"],

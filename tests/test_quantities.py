@@ -47,7 +47,7 @@ def shifted(n: int, seed: int, step: float = 1.5, c: int = C) -> tuple[Floats, I
 
 
 @dataclass(frozen=True)
-class Crossing(Adversary):
+class _Crossing(Adversary):
     """Says of threshold after threshold that more lies above it, which cannot be."""
 
     def fit(self, releases: Floats, values: Ints, surface: Surface, seed: int) -> Scores:
@@ -116,7 +116,7 @@ def test_frank_and_hall_by_hand() -> None:
 
 def test_thresholds_that_cross_still_give_a_posterior() -> None:
     rows, values = shifted(500, seed=0)
-    q = np.exp(Ordinal(Crossing()).fit(rows, values, SURFACE, seed=0)(rows[:3]))
+    q = np.exp(Ordinal(_Crossing()).fit(rows, values, SURFACE, seed=0)(rows[:3]))
     floor = 1 / 501
     claimed = 0.1 + 0.8 * 0.2  # of the first threshold, above which 4 of 5 lie; others claim more
     law = np.array([1 - claimed, 0, 0, 0, claimed])
@@ -154,7 +154,7 @@ def test_the_unit_of_a_quantity_changes_nothing() -> None:
 # What is refused.
 
 
-class NoRegressor(LogisticRegression):
+class _NoRegressor(LogisticRegression):
     """A classifier of anyone's own that is nothing else."""
 
     regressor = Classifier.regressor
@@ -179,9 +179,9 @@ class NoRegressor(LogisticRegression):
             " not; use its base, or the secret Distribution",
         ),
         (
-            Regression(NoRegressor()),
+            Regression(_NoRegressor()),
             LEVELS,
-            "NoRegressor has no regressor, so Regression cannot use it",
+            "_NoRegressor has no regressor, so Regression cannot use it",
         ),
         (
             Ordinal(FirstLayer()),

@@ -254,7 +254,7 @@ def test_a_point_of_the_curve_that_cannot_be_played_is_named() -> None:
     with pytest.raises(LeakageError) as error:
         match.at(game.curve()[1])
     assert str(error.value).startswith(
-        "attack.curve_k, attack.curve_clients: at k = 5000 and others = 0: attack.k: a batch of"
+        "attack.curve_k: at k = 5000 and others = 0: attack.k: a batch of"
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lightning import Trainer
@@ -100,6 +102,9 @@ class Ledger:
                 metric = "auroc" if match.truth.clustered else "asr"
                 figures |= {(f"unit {u}", metric): figure for u, figure in result.exposed.items()}
         for (group, metric), figure in figures.items():
+            if metric == "worst_class":  # by its name
+                named = re.sub(r"^class (\d+)", lambda m: _class(match, m), figure.note)
+                figure = replace(figure, note=named)
             self._enter(match, result, step, knowledge, result.name, group, metric, figure)
 
     def _enter(
@@ -221,6 +226,10 @@ class Ledger:
         )
 
 
+def _class(match: Match, found: re.Match[str]) -> str:
+    return f"class {match.support[int(found[1])]}"
+
+
 def _told(game: Game) -> list[str]:
     """What is not as in the plainest game, in words."""
     told = []
@@ -228,13 +237,17 @@ def _told(game: Game) -> list[str]:
         batch = game.local.batch or "all"
         told.append(
             f"clients share updates: {game.local.steps} steps of {batch} records at the rate"
-            f" {game.local.lr:g}"
+            f" {game.local.lr:g}, over and over their {game.k} in a new order each time"
         )
     lacks = []
     if game.shadow_records is not None:
         lacks.append(f"has {game.shadow_records} shadow records")
     if game.shadow_shift is not None:
-        lacks.append(f"has others than the challenger's, {game.shadow_shift}")
+        shares = "; ".join(
+            f"{trait} " + ", ".join(f"{value} {share:g}" for value, share in shift.items())
+            for trait, shift in game.shadow_shift.items()
+        )
+        lacks.append(f"has shadow records with other shares ({shares})")
     if game.shadow_k not in (None, game.k):
         lacks.append(f"takes k for {game.shadow_k}")
     if game.layers != ["*"]:

@@ -138,7 +138,8 @@ def _aggregation(rows: Sequence[Row]) -> list[str]:
 
 def _refused(rows: Sequence[Row]) -> list[str]:
     """Why figures have no interval, once."""
-    return list(dict.fromkeys(row.note for row in rows if "no interval" in row.note))[:1]
+    refused = [row for row in rows if row.metric == "auroc" and "no interval" in row.note]
+    return list(dict.fromkeys(row.note for row in refused))[:1]
 
 
 def _baselines(rows: Sequence[Row]) -> str:
