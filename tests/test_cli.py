@@ -478,7 +478,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
         [rival] = [
             r
             for key, r in figures.items()
-            if (key[0], key[2], key[8], key[10]) == (round_, rounds, best, "auroc")
+            if (key[0], key[2], key[8], key[11]) == (round_, rounds, best, "auroc")
         ]
         assert line.endswith(f"{best} ({float(rival['value']):.3f})")
 
