@@ -66,7 +66,7 @@ class Attack(Callback):
         self._owns_pool = False
         self._plan = ""
         self._splits = ""
-        self._target: int | None = None  # of the checkpoint that training goes on from
+        self._target: int | None = None  # the worst one, the same in all rounds and on the curve
         self._first_round = 0
 
     @property
@@ -88,7 +88,7 @@ class Attack(Callback):
                 f"attack.rounds: round {last} is played after {last} epochs, but"
                 f" trainer.max_epochs is {epochs}"
             )
-        self._splits, self._ledger = "", None
+        self._splits, self._target, self._ledger = "", None, None
         first = _attacks(trainer)[0]
         self._owns_pool = first is self  # all secrets share the cores
         self._pool = ThreadPoolExecutor(self.game.workers) if first is self else first._pool
@@ -98,7 +98,7 @@ class Attack(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"splits": self._splits, "target": self._match.target}
+        return {"splits": self._splits, "target": self._target}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -111,8 +111,6 @@ class Attack(Callback):
         if self._splits:  # of the checkpoint that training goes on from
             self._population.check_fingerprint(self._splits)
         self._splits = self._population.fingerprint
-        if self._target is not None and self.game.aims_at_worst:
-            self._match.aim_at(self._target)
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         self._population = self._given or find_population(trainer, self.game, self._table)
@@ -201,9 +199,10 @@ class Attack(Callback):
 
             for match in [self._match, *(self._curve if round_ == max(self.game.rounds) else [])]:
                 start = time.perf_counter()
-                if self._match.target is not None:  # the same at each point of the curve
-                    match.aim_at(self._match.target)
+                if self._target is not None and self.game.aims_at_worst:
+                    match.aim_at(self._target)
                 observation = match.observe(round_, engine, self._pool.submit, progress)
+                self._target = match.target
                 self._seconds["releases"] += time.perf_counter() - start
                 self._pending.append((match, observation, trainer.global_step))
                 self._collect(trainer, most=_PENDING if self.game.workers > 1 else 0)

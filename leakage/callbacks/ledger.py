@@ -82,7 +82,8 @@ class Ledger:
         if match.ceiling is not None:
             note = "what the drawn composition of a batch allows in one round"
             limit = Estimate(match.ceiling, math.nan, math.nan, match.game.trials, 0, note)
-            self._enter(match, results[0], step, "", CEILING, ALL, "asr", limit)
+            nobody = replace(results[0], name=CEILING, figures={"asr": limit})  # from a baseline
+            self._add(match, nobody, "", step)
         layers = [result for result in results if result.layers != SEEN]
         if layers:
             tag = f"attack/{self._game.secret.name}/{layers[0].name}/{layers[0].knowledge[-1]}"
@@ -105,47 +106,32 @@ class Ledger:
             if metric == "worst_class":  # by its name
                 named = re.sub(r"^class (\d+)", lambda m: _class(match, m), figure.note)
                 figure = replace(figure, note=named)
-            self._enter(match, result, step, knowledge, result.name, group, metric, figure)
-
-    def _enter(
-        self,
-        match: Match,
-        result: Graded,
-        step: int,
-        knowledge: str,
-        name: str,
-        group: str,
-        metric: str,
-        figure: Estimate,
-    ) -> None:
-        game, defense = match.game, self._defense.label
-        self.rows.append(
-            Row(
-                result.round,
-                step,
-                result.rounds,
-                game.secret.name,
-                game.k,
-                game.others,
-                defense,
-                knowledge,
-                name,
-                result.layers,
-                group,
-                metric,
-                figure.value,
-                figure.low,
-                figure.high,
-                figure.n,
-                figure.units,
-                figure.note,
+            self.rows.append(
+                Row(
+                    result.round,
+                    step,
+                    result.rounds,
+                    match.game.secret.name,
+                    match.game.k,
+                    match.game.others,
+                    self._defense.label,
+                    knowledge,
+                    result.name,
+                    result.layers,
+                    group,
+                    metric,
+                    figure.value,
+                    figure.low,
+                    figure.high,
+                    figure.n,
+                    figure.units,
+                    figure.note,
+                )
             )
-        )
 
     def conclude(self, trainer: Trainer) -> None:
         """Draws what takes all rows: attack against k and against the number of clients."""
-        games = [self._game, *self._game.curve()]
-        if len(games) > 1:
+        if self._game.curve():
             tag = f"attack/{self._game.secret.name}/aggregation"
             for writer in _writers(trainer):
                 draw_aggregation(writer, tag, self.rows[-1].step, self.rows)
