@@ -9,14 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leakage.population import GAME_SPLITS, Population
+from leakage.population import CALIBRATE, CHALLENGE, FIT, Population
 from leakage.randomness import torch_generator
 from leakage.rules import Game
 from leakage.secrets import Membership, Pool, Seats
 from leakage.secrets.base import Hand, draw_beside, draw_distinct, draw_strangers
 from leakage.secrets.user import strangers_of
-
-FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 
 
 class Dealer:
@@ -30,6 +28,7 @@ class Dealer:
     Attributes:
         seats: who takes which part.
         answers: by split of the game, the position of each secret among the c values, (n,).
+        candidates: by split, whom each batch may be of where the secret is about users, (n, c).
     """
 
     def __init__(self, game: Game, population: Population, prior: Tensor) -> None:
@@ -47,7 +46,7 @@ class Dealer:
             prior, game.trials, replacement=True, generator=generator
         )
         self._values, self.answers = values, dict(values)
-        self._candidates: dict[str, Tensor] = {}
+        self.candidates: dict[str, Tensor] = {}
         if self.seats.enrolled is not None:
             self._line_up(len(self.seats.enrolled) - c, c)
 
@@ -61,8 +60,8 @@ class Dealer:
         places = balanced(len(asked), c, generator)
         rows = torch.arange(len(asked))
         line[rows, 0], line[rows, places] = line[rows, places], line[rows, 0].clone()
-        self._candidates[CALIBRATE], self.answers[CALIBRATE] = line, places
-        self._candidates[CHALLENGE] = (users + torch.arange(c)).expand(self._game.trials, -1)
+        self.candidates[CALIBRATE], self.answers[CALIBRATE] = line, places
+        self.candidates[CHALLENGE] = (users + torch.arange(c)).expand(self._game.trials, -1)
 
     def aim_at(self, record: int) -> None:
         """Makes one record the target of every trial."""
@@ -90,7 +89,7 @@ class Dealer:
                     taken = torch.cat([batches, targets[:, None]], 1)  # nor are others the target
                 others = draw_beside(taken, beside, game.others, generator)
             batches = torch.cat([batches, others], 1)
-        return Hand(batches, k, values, targets, self._candidates.get(split))
+        return Hand(batches, k, values, targets, self.candidates.get(split))
 
     def met(self) -> Hand:
         """The batches that users are enrolled from, among others of whom the adversary has records.

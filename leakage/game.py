@@ -18,10 +18,10 @@ from glob import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from leakage.adversaries.baselines import IMPUTATION, PRIOR, baselines_of
+from leakage.adversaries.baselines import IMPUTATION, PRIOR, Baselines, baselines_of
 from leakage.adversaries.looks import ENROLLED, Look, Sight, beside, guess, sights
 from leakage.adversaries.posterior import Answer, Observed, answer
-from leakage.dealing import CALIBRATE, CHALLENGE, FIT, Dealer, Units
+from leakage.dealing import Dealer, Units
 from leakage.defenses import Defense, NoDefense
 from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
@@ -32,7 +32,7 @@ from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
 from leakage.metrics.intervals import Estimate
 from leakage.metrics.ordinal import composition_ceiling
 from leakage.metrics.ranking import auroc
-from leakage.population import GAME_SPLITS, Population
+from leakage.population import CALIBRATE, CHALLENGE, FIT, GAME_SPLITS, Population
 from leakage.randomness import derived_seed
 from leakage.releases import Releases
 from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit, made
@@ -51,6 +51,7 @@ class Match:
         population: the records; no record of the challenger is in shadow or training data.
         defense: M.
         layout: the entries of a gradient.
+        baselines: of the same secret and records, where they are ready.
 
     Attributes:
         game: the settings.
@@ -63,14 +64,18 @@ class Match:
     """
 
     def __init__(
-        self, game: Game, population: Population, defense: Defense, layout: Layout
+        self,
+        game: Game,
+        population: Population,
+        defense: Defense,
+        layout: Layout,
+        baselines: Baselines | None = None,
     ) -> None:
         self.game = game
-        self._given = population
         self.population = shadowed = game.shadowed(population)
         self.surface = game.check(shadowed, layout, defense)
         check_defense(defense, layout, game.k)
-        self._layout, self._defense = layout, defense
+        self._given, self._layout, self._defense = population, layout, defense
         _, self._columns = layout.select(game.layers, "attack.layers")
         # P(a) is a rule of the game, whatever the adversary's records are like.
         everybody = game.secret.seats(population, game.sizes)
@@ -78,7 +83,7 @@ class Match:
         self._dealer = Dealer(game, shadowed, prior)
         self._seats = self._dealer.seats
         self.support = self._seats.support
-        self._baselines = baselines_of(game.secret, shadowed, self._seats, game.seed)
+        self._baselines = baselines or baselines_of(game.secret, shadowed, self._seats, game.seed)
         self._units = Units(self._seats.pools[CHALLENGE], population)
         self.truth = Truth(
             self._dealer.answers[CHALLENGE].numpy(),
@@ -86,7 +91,7 @@ class Match:
             self._units.pools,
             levels=game.secret.levels,
             clustered=self._users > 0,
-            aimed=game.has_targets,
+            aimed=game.secret.has_targets,
         )
         self.target: int | None = None
         self._observed: dict[Key, list[Observed]] = {}
@@ -101,7 +106,8 @@ class Match:
     def at(self, game: Game) -> Match:
         """The match at another point of the aggregation curve."""
         try:
-            return Match(game, self._given, self._defense, self._layout)
+            known = None if self._users else self._baselines  # users are met by k records each
+            return Match(game, self._given, self._defense, self._layout, known)
         except LeakageError as error:
             key = "curve_k" if game.k != self.game.k else "curve_clients"
             raise LeakageError(
@@ -152,11 +158,7 @@ class Match:
         phi = self._phi(hands)
         told = self._baselines.guess(hands)[IMPUTATION] if phi else Observed([], [])
         values = hands[FIT].values.numpy()
-        lines = {
-            split: hand.candidates.numpy()
-            for split, hand in hands.items()
-            if hand.candidates is not None
-        }
+        lines = {split: who.numpy() for split, who in self._dealer.candidates.items()}
         threads = max(1, game.workers // len(seen))
         for look, sight in seen.items():  # 4.
             seed = derived_seed(game.seed, "adversary", look.adversary.name, round_)
@@ -247,7 +249,7 @@ class Match:
     @property
     def _dependent(self) -> bool:
         """Whether rounds share records, so that they are stacked and not summed."""
-        return self.game.batches == "persistent" or self.game.has_targets or self._users > 0
+        return self.game.batches == "persistent" or self.game.secret.has_targets or self._users > 0
 
     def _grade(self, round_: int) -> Iterator[Graded]:
         prior, known = self.truth.prior, self._dealer.answers[CALIBRATE].numpy()
@@ -265,7 +267,7 @@ class Match:
                 if rounds == "alone" or key[2] == SEEN
             }
             drawn = self._drawn[last]
-            if self.game.has_targets:  # one and the same record in every round
+            if self.game.secret.has_targets:  # one and the same record in every round
                 drawn = [drawn[0], *(table[:, 1:] for table in drawn[1:])]
             units = np.concatenate(drawn, axis=1)
             # The best on the trials themselves: so a gain is never larger than over any of them.
@@ -287,9 +289,8 @@ class Match:
     ) -> tuple[dict[str, Estimate], dict[int, Estimate]]:
         """Figures by the name of the secret's value, and by the number of a unit."""
         by_class = grade_by_class(given, self.truth, units)
-        note = "the lower limits of all units hold at once"
-        if self._users:
-            note = "no interval: one user"
+        at_once = "the lower limits of all units hold at once"
+        note = "no interval: one user" if self._users else at_once
         exposed = {
             int(self._units.names[found.unit]): Estimate(
                 found.value, found.low, np.nan, found.trials, 1, note

@@ -16,9 +16,9 @@ from leakage.errors import LeakageError, nearest
 
 SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "challenge")
 """Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
-GAME_SPLITS = ("shadow_fit", "shadow_calibrate", "challenge")
+FIT, CALIBRATE, CHALLENGE = GAME_SPLITS = SPLITS[3:]
 """Those that the game plays on, which every population has."""
-SHADOW_SPLITS = GAME_SPLITS[:2]
+SHADOW_SPLITS = (FIT, CALIBRATE)
 """Those of the adversary, which may change while the challenger stays the same."""
 
 

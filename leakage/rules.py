@@ -29,7 +29,7 @@ from leakage.gradients.loss import LossFunction
 from leakage.gradients.updates import Local
 from leakage.population import Population
 from leakage.randomness import torch_generator
-from leakage.secrets import Attribute, Distribution, Membership, Secret, Sizes, TraitSecret, User
+from leakage.secrets import Distribution, Membership, Secret, Sizes, TraitSecret, User
 from leakage.shadow import fewer_shadow_records, shifted_shadow
 
 
@@ -170,12 +170,6 @@ class Game:
         return Local(self.local_steps, self.local_lr, self.local_batch)
 
     @property
-    def has_targets(self) -> bool:
-        """Whether each trial is about one record of its batch."""
-        attribute_of_one = isinstance(self.secret, Attribute) and self.secret.scope == "target"
-        return attribute_of_one or isinstance(self.secret, Membership)
-
-    @property
     def aims_at_worst(self) -> bool:
         """Whether the target is the record that is farthest from all."""
         return isinstance(self.secret, Membership) and self.secret.target == "worst"
@@ -183,7 +177,8 @@ class Game:
     @property
     def knows_features(self) -> bool:
         """Whether phi(z) is the adversaries' own knowledge."""
-        return self.known == "features" or (self.has_targets and isinstance(self.secret, Attribute))
+        told = self.secret.has_targets and not self.secret.reveals_targets
+        return told or self.known == "features"
 
     @property
     def workers(self) -> int:
@@ -223,7 +218,7 @@ class Game:
             defense: M.
         """
         self._check_local(defense)
-        if self.known == "features" and isinstance(self.secret, Membership):
+        if self.known == "features" and self.secret.reveals_targets:
             raise LeakageError(
                 "attack.known: who knows the records of a batch knows whether the target is one of"
                 " them; leave it at 'nothing' with the secret Membership"
@@ -248,7 +243,7 @@ class Game:
             population.features.shape[1],
             self.secret.levels,
             self.sizes.shadow_k + self.others,
-            isinstance(self.secret, Membership),
+            self.secret.reveals_targets,
         )
         batches = self.shadow_batches + self.calibrate_batches + self.trials
         gib = 4 * visible.p * batches / 2**30

@@ -19,13 +19,12 @@ from leakage.adversaries.identifiers import LinearDiscriminant, candidate_scores
 from leakage.adversaries.posterior import Observed
 from leakage.adversaries.witness import Witness, label_counts, mean_phi, phi_of
 from leakage.gradients.layout import Layout
-from leakage.population import GAME_SPLITS, Population
+from leakage.population import CALIBRATE, CHALLENGE, FIT, Population
 from leakage.randomness import derived_seed
 from leakage.secrets import Membership, Secret, TraitSecret
 from leakage.secrets.base import Hand, Seats
 
 PRIOR, LABELS, IMPUTATION = "prior", "labels", "imputation"
-FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 
 
 class Baselines(ABC):

@@ -17,11 +17,10 @@ from leakage.adversaries.base import Adversary, Array, Surface, checked_scores
 from leakage.adversaries.identifiers import candidate_scores
 from leakage.adversaries.posterior import Observed
 from leakage.adversaries.views import View
-from leakage.population import GAME_SPLITS
+from leakage.population import CALIBRATE, CHALLENGE, FIT
 from leakage.releases import Reduce, Releases, reduced
 
 Floats = NDArray[np.float32]
-FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 ENROLLED = "enrolled"
 
 

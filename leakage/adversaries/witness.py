@@ -13,7 +13,7 @@ from torch import Tensor
 
 from leakage.adversaries.base import Array
 from leakage.adversaries.classifiers import log_probabilities
-from leakage.population import Population
+from leakage.population import FIT, Population
 from leakage.secrets import TraitSecret
 from leakage.secrets.base import Hand
 
@@ -41,7 +41,7 @@ class Witness:
         phi = phi_of(population, population.traits[secret.attribute].columns)
         c = len(secret.class_names(population))
         classes = secret.classes(population).numpy()
-        fit = population.splits["shadow_fit"].numpy()
+        fit = population.splits[FIT].numpy()
         fit = fit[classes[fit] >= 0]
         model = HistGradientBoostingClassifier(max_iter=60, early_stopping=False, random_state=seed)
         model.fit(phi[fit], classes[fit])

@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
-from leakage.population import Population
+from leakage.population import FIT, Population
 from leakage.rules import Game
 from leakage.table import population_of, read_table
 
@@ -103,7 +103,7 @@ def as_written(module: LightningModule) -> Iterator[None]:
 
 def probe_of(population: Population) -> torch.Tensor:
     """Records for the engine's comparison: four, and one of each further label."""
-    records = population.splits["shadow_fit"].tolist()
+    records = population.splits[FIT].tolist()
     labels = population.labels.tolist()
     of_label = {labels[record]: record for record in reversed(records)}
     return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))

@@ -41,7 +41,12 @@ class Attribute(TraitSecret):
     @property
     @override
     def name(self) -> str:
-        return f"attribute_{self.attribute}" + ("_target" if self.scope == "target" else "")
+        return f"attribute_{self.attribute}" + ("_target" if self.has_targets else "")
+
+    @property
+    @override
+    def has_targets(self) -> bool:
+        return self.scope == "target"
 
     @override
     def one_hot(self, trait: Trait) -> tuple[int, ...]:
@@ -53,11 +58,11 @@ class Attribute(TraitSecret):
 
     @override
     def needs(self, value: int, k: int) -> int:
-        return k if self.scope == "all" else 1
+        return 1 if self.has_targets else k
 
     @override
     def aim(self, values: Tensor, pool: Pool, generator: Generator) -> Tensor | None:
-        if self.scope == "all":
+        if not self.has_targets:
             return None
         return draw_of_class(values, 1, pool, generator)[:, 0]
 

@@ -11,10 +11,9 @@ import torch
 from torch import Generator, Tensor
 
 from leakage.errors import LeakageError
-from leakage.population import GAME_SPLITS, Population
+from leakage.population import CALIBRATE, CHALLENGE, GAME_SPLITS, Population
 
 Prior = Literal["uniform", "natural"]
-FIT, CALIBRATE, CHALLENGE = GAME_SPLITS
 
 
 @dataclass(frozen=True)
@@ -144,6 +143,16 @@ class Secret(ABC):
     def aim(self, values: Tensor, pool: Pool, generator: Generator) -> Tensor | None:
         """The target of each trial, int64 (n,), the same in every round; None without targets."""
         return None
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether each trial is about one record; see `aim`."""
+        return False
+
+    @property
+    def reveals_targets(self) -> bool:
+        """Whether the adversary knows a target wholly, not but for the secret."""
+        return False
 
     @property
     def levels(self) -> tuple[float, ...]:

@@ -10,8 +10,8 @@ from torch import Generator, Tensor
 from typing_extensions import override
 
 from leakage.errors import LeakageError
-from leakage.population import GAME_SPLITS, Population
-from leakage.secrets.base import CHALLENGE, Pool, Seats, Secret, Sizes, check_others, draw_beside
+from leakage.population import CHALLENGE, GAME_SPLITS, Population
+from leakage.secrets.base import Pool, Seats, Secret, Sizes, check_others, draw_beside
 
 _IN = 1
 
@@ -39,6 +39,16 @@ class Membership(Secret):
     @override
     def name(self) -> str:
         return "membership" + ("" if self.target == "natural" else f"_{self.target}")
+
+    @property
+    @override
+    def has_targets(self) -> bool:
+        return True
+
+    @property
+    @override
+    def reveals_targets(self) -> bool:
+        return True
 
     @override
     def seats(self, population: Population, sizes: Sizes) -> Seats:

@@ -9,11 +9,9 @@ from torch import Generator, Tensor
 from typing_extensions import override
 
 from leakage.errors import LeakageError
-from leakage.population import GAME_SPLITS, Population
+from leakage.population import CHALLENGE, FIT, GAME_SPLITS, Population
 from leakage.randomness import derived_seed, torch_generator
 from leakage.secrets.base import (
-    CHALLENGE,
-    FIT,
     Pool,
     Seats,
     Secret,
