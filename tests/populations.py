@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
+from leakage.adversaries import LogisticRegression
 from leakage.adversaries.posterior import Observed
 from leakage.defenses import Defense, NoDefense
 from leakage.game import Match
@@ -19,7 +21,10 @@ from leakage.population import SPLITS, Population, Trait, split_by_unit
 from leakage.releases import release
 from leakage.rounds import Graded
 from leakage.rules import Game
+from leakage.secrets import Property
 
+SHIFT = torch.tensor([0.5, -0.4, 0.3, 0.0, 0.2])
+LINEAR = LogisticRegression()
 SHARES = dict(zip(SPLITS, (0.05, 0.02, 0.03, 0.35, 0.2, 0.35), strict=True))
 
 
@@ -62,6 +67,29 @@ class LinearLoss(LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, _ = batch
         return (x @ self.w).mean()
+
+
+def linear_game(**settings: Any) -> Game:
+    defaults: dict[str, Any] = {
+        "secret": Property("a"),
+        "k": 4,
+        "rounds": [0],
+        "shadow_batches": 2000,
+        "calibrate_batches": 2000,
+        "trials": 2000,
+        "adversaries": [LINEAR],
+    }
+    return Game(**(defaults | settings))
+
+
+class Recorder(GradientEngine):
+    """Remembers which records were asked for."""
+
+    asked: list[Tensor]
+
+    def blocks(self, indices: Tensor, *args: Any, **settings: Any) -> Iterator[Tensor]:
+        self.asked.append(indices)
+        return super().blocks(indices, *args, **settings)
 
 
 def play(

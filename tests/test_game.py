@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import types
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -15,7 +14,19 @@ import pytest
 import torch
 from lightning import LightningModule
 from numpy.typing import NDArray
-from populations import LinearLoss, at_once, gaussian, pick, play, population, released
+from populations import (
+    LINEAR,
+    SHIFT,
+    LinearLoss,
+    Recorder,
+    at_once,
+    gaussian,
+    linear_game,
+    pick,
+    play,
+    population,
+    released,
+)
 from scipy import stats
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -25,7 +36,6 @@ from leakage.adversaries import (
     Adversary,
     BoostedTrees,
     FirstLayer,
-    LogisticRegression,
     Scores,
     Surface,
 )
@@ -40,23 +50,6 @@ from leakage.models.tabular import Tabular
 from leakage.population import Population, split_by_unit
 from leakage.rules import Game
 from leakage.secrets import Attribute, Property
-
-SHIFT = torch.tensor([0.5, -0.4, 0.3, 0.0, 0.2])
-LINEAR = LogisticRegression()
-
-
-def linear_game(**settings: Any) -> Game:
-    defaults: dict[str, Any] = {
-        "secret": Property("a"),
-        "k": 4,
-        "rounds": [0],
-        "shadow_batches": 2000,
-        "calibrate_batches": 2000,
-        "trials": 2000,
-        "adversaries": [LINEAR],
-    }
-    return Game(**(defaults | settings))
-
 
 # Closed forms: a linear model on Gaussian data (Gaussian test with d^2 = k shift' shift).
 
@@ -371,16 +364,6 @@ def test_a_plain_implementation_of_the_game_agrees() -> None:
 
 
 # Walls between the players.
-
-
-class Recorder(GradientEngine):
-    """Remembers which records were asked for."""
-
-    asked: list[torch.Tensor]
-
-    def blocks(self, indices: torch.Tensor, *args: Any) -> Iterator[torch.Tensor]:
-        self.asked.append(indices)
-        return super().blocks(indices, *args)
 
 
 @pytest.mark.parametrize("defense", [NoDefense(), Sign()], ids=lambda d: d.label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import pytest
 import torch
 from lightning import LightningModule
 from numpy.typing import NDArray
-from populations import LinearLoss, at_once, pick, play, population
+from populations import LinearLoss, Recorder, at_once, pick, play, population
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
@@ -163,16 +162,6 @@ def test_a_model_that_takes_no_single_record_is_refused_by_the_secret() -> None:
         "attack.secret: Membership compares a release with the gradient of the target by itself,"
         " and the model takes no batch of one record: model Normed: training_step fails in norm"
     )
-
-
-class Recorder(GradientEngine):
-    """Remembers which records were asked for."""
-
-    asked: list[Tensor]
-
-    def blocks(self, indices: Tensor, *args: Any, **settings: Any) -> Iterator[Tensor]:
-        self.asked.append(indices)
-        return super().blocks(indices, *args, **settings)
 
 
 @pytest.mark.parametrize("target", ["natural", "fixed"])

@@ -2,53 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from lightning import LightningModule
-from populations import LinearLoss, at_once, gaussian, pick, play, population
+from populations import (
+    LINEAR,
+    SHIFT,
+    LinearLoss,
+    Recorder,
+    at_once,
+    gaussian,
+    linear_game,
+    pick,
+    play,
+    population,
+)
 from scipy import stats
 from torch import Tensor, nn
 
-from leakage.adversaries import LogisticRegression
 from leakage.defenses import NoDefense, RecordPruning
 from leakage.errors import LeakageError
 from leakage.game import Match
-from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.metrics.information import gaussian_bits
 from leakage.models.tabular import Tabular
 from leakage.rules import Game
 from leakage.secrets import Property
 
-SHIFT = torch.tensor([0.5, -0.4, 0.3, 0.0, 0.2])
-LINEAR = LogisticRegression()
 
-
-def linear_game(**settings: Any) -> Game:
-    defaults: dict[str, Any] = {
-        "secret": Property("a"),
-        "k": 16,
-        "rounds": [0],
-        "shadow_batches": 2000,
-        "calibrate_batches": 2000,
-        "trials": 2000,
-        "adversaries": [LINEAR],
-    }
-    return Game(**(defaults | settings))
-
-
-class Recorder(GradientEngine):
-    """Remembers which records were asked for."""
-
-    asked: list[Tensor]
-
-    def blocks(self, indices: Tensor, *args: Any, **settings: Any) -> Iterator[Tensor]:
-        self.asked.append(indices)
-        return super().blocks(indices, *args, **settings)
+def wide_game(**settings: Any) -> Game:
+    """Batches of 16, where nothing else is said."""
+    return linear_game(**({"k": 16} | settings))
 
 
 def tables_of(game: Game, records: Any) -> dict[str, Tensor]:
@@ -70,7 +57,7 @@ def tables_of(game: Game, records: Any) -> dict[str, Tensor]:
 
 def test_shadow_batches_have_the_size_that_the_adversary_believes() -> None:
     records = population(*gaussian(12_000, SHIFT, seed=0))
-    tables = tables_of(linear_game(shadow_k=4, others=3), records)
+    tables = tables_of(wide_game(shadow_k=4, others=3), records)
     widths = {split: table.shape[1] for split, table in tables.items()}
     assert widths == {"shadow_fit": 7, "shadow_calibrate": 7, "challenge": 19}
 
@@ -80,7 +67,7 @@ def test_a_wrong_k_leaves_the_order_and_spoils_the_posterior() -> None:
     records = population(*gaussian(24_000, SHIFT, seed=1))
     d = float(np.sqrt(16) * SHIFT.norm())
     right, wrong = (
-        pick(play(linear_game(shadow_k=k), records, LinearLoss(5)), LINEAR.name).figures
+        pick(play(wide_game(shadow_k=k), records, LinearLoss(5)), LINEAR.name).figures
         for k in (None, 2)
     )
     bayes = float(stats.norm.cdf(d / np.sqrt(2)))
@@ -96,7 +83,7 @@ def test_baselines_know_how_many_labels_there_are() -> None:
     labels = torch.rand(12_000, generator=torch.Generator().manual_seed(2)) < 0.3 + 0.3 * codes
     records = population(torch.randn(12_000, 5), codes, labels=labels.long())
     right, wrong = (
-        pick(play(linear_game(shadow_k=k), records, LinearLoss(5)), "labels").figures
+        pick(play(wide_game(shadow_k=k), records, LinearLoss(5)), "labels").figures
         for k in (None, 4)
     )
     assert wrong["auroc"].value == right["auroc"].value
@@ -108,7 +95,7 @@ def test_baselines_know_how_many_labels_there_are() -> None:
 
 def test_the_adversary_draws_from_the_shadow_records_that_it_has() -> None:
     records = population(*gaussian(12_000, SHIFT, seed=2))
-    tables = tables_of(linear_game(shadow_records=300), records)
+    tables = tables_of(wide_game(shadow_records=300), records)
     distinct = {split: len(table.unique()) for split, table in tables.items()}
     assert distinct["shadow_fit"] + distinct["shadow_calibrate"] == 300
     assert distinct["challenge"] > 4000
@@ -117,7 +104,7 @@ def test_the_adversary_draws_from_the_shadow_records_that_it_has() -> None:
 def test_fewer_shadow_records_tell_less() -> None:
     records = population(*gaussian(12_000, SHIFT, seed=3))
     few, all_of_them = (
-        pick(play(linear_game(shadow_records=n), records, LinearLoss(5)), LINEAR.name).figures
+        pick(play(wide_game(shadow_records=n), records, LinearLoss(5)), LINEAR.name).figures
         for n in (120, None)
     )
     assert few["bits_raw"].value < all_of_them["bits_raw"].value
@@ -132,7 +119,7 @@ def test_a_shifted_shadow_changes_no_rule_of_the_game() -> None:
     secret = Property("a", prior="natural")
     plain, shifted = (
         Match(
-            linear_game(secret=secret, shadow_shift=s), records, NoDefense(),
+            wide_game(secret=secret, shadow_shift=s), records, NoDefense(),
             Layout.of(LinearLoss(5)),
         )
         for s in (None, shift)
@@ -155,7 +142,7 @@ def test_one_step_with_all_records_is_the_game_of_gradients_to_the_last_digit(ot
     module = Tabular(5, hidden=[8])
     sizes = {"k": 8, "others": others, "trials": 300, "shadow_batches": 300}
     gradient, update = (
-        pick(play(linear_game(**sizes, **local), records, module), LINEAR.name)
+        pick(play(wide_game(**sizes, **local), records, module), LINEAR.name)
         for local in ({}, {"local_steps": 1, "local_lr": 0.37})
     )
     assert (gradient.answer.log_posterior == update.answer.log_posterior).all()
@@ -166,7 +153,7 @@ def test_steps_on_a_linear_loss_are_so_many_gradients() -> None:
     """Its gradient does not move: the update of 6 steps of 4 of 8 records is thrice their sum."""
     records = population(*gaussian(12_000, SHIFT, seed=6))
     local = {"local_steps": 6, "local_lr": 0.1, "local_batch": 4}
-    figures = pick(play(linear_game(k=8, **local), records, LinearLoss(5)), LINEAR.name).figures
+    figures = pick(play(wide_game(k=8, **local), records, LinearLoss(5)), LINEAR.name).figures
     bayes = float(stats.norm.cdf(np.sqrt(8) * SHIFT.norm() / np.sqrt(2)))
     assert figures["auroc"].low <= bayes <= figures["auroc"].high
 
@@ -186,7 +173,7 @@ def test_updates_of_a_quadratic_loss_leak_what_its_gradients_leak() -> None:
     records = population(*gaussian(12_000, SHIFT, seed=7))
     bayes = float(stats.norm.cdf(np.sqrt(16) * SHIFT.norm() / np.sqrt(2)))
     for steps in (1, 5, 20):
-        game = linear_game(local_steps=steps, local_lr=0.2)
+        game = wide_game(local_steps=steps, local_lr=0.2)
         figures = pick(play(game, records, Centre()), LINEAR.name).figures
         assert figures["auroc"].low <= bayes <= figures["auroc"].high
 
@@ -194,7 +181,7 @@ def test_updates_of_a_quadratic_loss_leak_what_its_gradients_leak() -> None:
 def test_the_updates_of_other_clients_dilute_as_their_gradients_do() -> None:
     records = population(*gaussian(12_000, SHIFT, seed=8))
     alone, among, gradients = (
-        pick(play(linear_game(k=4, **s), records, LinearLoss(5)), LINEAR.name).figures["auroc"]
+        pick(play(wide_game(k=4, **s), records, LinearLoss(5)), LINEAR.name).figures["auroc"]
         for s in (
             {"local_steps": 3, "local_batch": 2},
             {"local_steps": 3, "local_batch": 2, "others": 12},
@@ -209,7 +196,7 @@ def refusal(defense: Any = None, **settings: Any) -> str:
     records = population(*gaussian(6_000, SHIFT, seed=9))
     layout = Layout.of(LinearLoss(5))
     with pytest.raises(LeakageError) as error:
-        Match(linear_game(**settings), records, defense or NoDefense(), layout)
+        Match(wide_game(**settings), records, defense or NoDefense(), layout)
     return str(error.value)
 
 
@@ -248,7 +235,7 @@ def test_what_cannot_be_is_refused(settings: dict[str, Any], sentence: str) -> N
 
 def test_a_point_of_the_curve_that_cannot_be_played_is_named() -> None:
     records = population(*gaussian(6_000, SHIFT, seed=9))
-    game = linear_game(curve_k=[4, 5_000])
+    game = wide_game(curve_k=[4, 5_000])
     match = Match(game, records, NoDefense(), Layout.of(LinearLoss(5)))
     match.at(game.curve()[0])
     with pytest.raises(LeakageError) as error:
@@ -259,7 +246,7 @@ def test_a_point_of_the_curve_that_cannot_be_played_is_named() -> None:
 
 
 def test_the_curve_holds_each_point_once_and_not_the_game_itself() -> None:
-    game = linear_game(curve_k=[4, 16, 64], curve_clients=[1, 2, 8], rounds=[0, 1])
+    game = wide_game(curve_k=[4, 16, 64], curve_clients=[1, 2, 8], rounds=[0, 1])
     points = [(point.k, point.others) for point in game.curve()]
     assert points == [(4, 0), (64, 0), (16, 16), (16, 112)]
     assert all(point.rounds == [1] and not point.layer_map for point in game.curve())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from populations import LinearLoss, at_once, pick, play
+from populations import LinearLoss, Recorder, at_once, pick, play
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
@@ -17,7 +16,6 @@ from leakage.adversaries import LinearDiscriminant, NearestMean, RandomForest
 from leakage.defenses import Defense, NoDefense, Sign
 from leakage.errors import LeakageError
 from leakage.game import Match
-from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.population import GAME_SPLITS, Population, Trait, split_by_unit
 from leakage.rules import Game
@@ -52,16 +50,6 @@ def user_game(**settings: Any) -> Game:
         "adversaries": [LINEAR],
     }
     return Game(**(defaults | settings))
-
-
-class Recorder(GradientEngine):
-    """Remembers which records were asked for."""
-
-    asked: list[Tensor]
-
-    def blocks(self, indices: Tensor, *args: Any, **settings: Any) -> Iterator[Tensor]:
-        self.asked.append(indices)
-        return super().blocks(indices, *args, **settings)
 
 
 @pytest.mark.parametrize("others", [0, 8])
