@@ -31,7 +31,7 @@ _BASES: dict[str, type] = {
 # The parser overwrites these without a word.
 _LINKED = {"data.seed": "seed_everything", "model.in_features": "the columns of the data"}
 _NOISE = re.compile(
-    r"Does not validate|Subtypes:|Errors:|Given value|- Expected a <class 'NoneType'>"
+    r"(- )?Does not validate|Subtypes:|Errors:|Given value|- Expected a <class 'NoneType'>"
     r"|- Expected a path|tip:"
 )
 

@@ -9,18 +9,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from glob import escape
 
-import numpy as np
-from numpy.typing import NDArray
-
-from leakage.adversaries.baselines import IMPUTATION, PRIOR, Baselines, baselines_of
+from leakage.adversaries.baselines import IMPUTATION, Baselines, baselines_of
 from leakage.adversaries.looks import ENROLLED, Look, Sight, beside, guess, sights
-from leakage.adversaries.posterior import Answer, Observed, answer
+from leakage.adversaries.posterior import Observed
 from leakage.dealing import Dealer, Units
 from leakage.defenses import Defense, NoDefense
 from leakage.defenses.checks import check_defense
@@ -28,19 +25,30 @@ from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.farthest import farthest, try_alone
 from leakage.gradients.layout import Layout
-from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
-from leakage.metrics.intervals import Estimate
+from leakage.judging import Judge, Parties, proof_of
+from leakage.metrics.grading import Truth
 from leakage.metrics.ordinal import composition_ceiling
-from leakage.metrics.ranking import auroc
 from leakage.population import CALIBRATE, CHALLENGE, FIT, GAME_SPLITS, Population
 from leakage.randomness import derived_seed
+from leakage.rehearsal import Rehearsals
 from leakage.releases import Releases
-from leakage.rounds import SEEN, Graded, Key, Observation, Progress, Submit, made
+from leakage.rounds import (
+    ADAPTIVE,
+    HEADLINE,
+    MECHANISM,
+    SEEN,
+    STATIC,
+    SURROGATE,
+    Graded,
+    Key,
+    Observation,
+    Progress,
+    Submit,
+    made,
+)
 from leakage.rules import Game
 from leakage.secrets import Distribution
 from leakage.secrets.base import Hand
-
-STATIC, ADAPTIVE = "static", "adaptive"
 
 
 class Match:
@@ -74,7 +82,6 @@ class Match:
         self.game = game
         self.population = shadowed = game.shadowed(population)
         self.surface = game.check(shadowed, layout, defense)
-        check_defense(defense, layout, game.k)
         self._given, self._layout, self._defense = population, layout, defense
         _, self._columns = layout.select(game.layers, "attack.layers")
         # P(a) is a rule of the game, whatever the adversary's records are like.
@@ -84,6 +91,11 @@ class Match:
         self._seats = self._dealer.seats
         self.support = self._seats.support
         self._baselines = baselines or baselines_of(game.secret, shadowed, self._seats, game.seed)
+        self._rehearsals: Rehearsals | None = None
+        if defense.rehearses:
+            self._rehearsals = Rehearsals(game, population, shadowed, prior, defense, layout)
+        else:
+            check_defense(defense, layout, game.k)
         self._units = Units(self._seats.pools[CHALLENGE], population)
         self.truth = Truth(
             self._dealer.answers[CHALLENGE].numpy(),
@@ -93,9 +105,11 @@ class Match:
             clustered=self._users > 0,
             aimed=game.secret.has_targets,
         )
+        known = self._dealer.answers[CALIBRATE].numpy()
+        parties = Parties(self.support, self._units.names, known, self._users)
+        proof = proof_of(defense, game, len(self.support))
+        self._judge = Judge(game, self.truth, parties, proof)
         self.target: int | None = None
-        self._observed: dict[Key, list[Observed]] = {}
-        self._drawn: list[NDArray[np.int64]] = []
         self.reuse: dict[str, str] = {}
 
     @property
@@ -127,10 +141,28 @@ class Match:
             return composition_ceiling(secret.levels, self.game.k, self.truth.prior)
         return None
 
+    def fitted(self, engine: GradientEngine, round_: int) -> Defense:
+        """M as the defender has it in a round: fitted on records of its own, where it must be."""
+        return self._rehearsals.defender(engine, round_) if self._rehearsals else self._defense
+
     def observe(
-        self, round_: int, engine: GradientEngine, submit: Submit, progress: Progress
+        self,
+        round_: int,
+        engine: GradientEngine,
+        submit: Submit,
+        progress: Progress,
+        unaware: GradientEngine | None = None,
     ) -> Observation:
-        """Plays one round on the weights that the engine holds; `submit` runs the guesses."""
+        """Plays one round.
+
+        Args:
+            round_: epochs before it.
+            engine: at the weights of the round.
+            submit: runs the guesses.
+            progress: is told what is under way.
+            unaware: the same weights as one takes them who does not know of a defense that is
+                part of the model; None where there is none.
+        """
         game = self.game
         if engine.layout != self._layout:
             raise LeakageError(
@@ -149,11 +181,12 @@ class Match:
             ((), name, SEEN): made(observed) for name, observed in baselines.items()
         }
         progress("releases")
+        defense = self.fitted(engine, round_)
         looks = [
-            (self._looks(knowledge, round_), self._own(engine, defense, hands, round_))
-            for knowledge, defense in self._knowledge()
+            (self._looks(known, round_), self._own(taken, as_known, hands, round_))
+            for known, taken, as_known in self._knowledge(engine, unaware, defense, round_)
         ]
-        challenge = self._releases(engine, CHALLENGE, hands[CHALLENGE], self._defense, round_)
+        challenge = self._releases(engine, CHALLENGE, hands[CHALLENGE], defense, round_)
         seen = sights(looks, hands[FIT].values, challenge, self._of_targets(engine, hands))  # 3.
         phi = self._phi(hands)
         told = self._baselines.guess(hands)[IMPUTATION] if phi else Observed([], [])
@@ -176,11 +209,7 @@ class Match:
 
     def judge(self, observation: Observation) -> list[Graded]:
         """Grades a round, once its guesses are made; rounds come in the order of their play."""
-        for key, guessed in observation.guesses.items():
-            self._observed.setdefault(key, []).append(guessed.result())
-        stays = self.game.batches == "persistent" or self._users
-        self._drawn = [*([] if stays else self._drawn), observation.units]
-        return list(self._grade(observation.round))
+        return self._judge.judge(observation)
 
     def _looks(self, knowledge: tuple[str, ...], round_: int) -> list[Look]:
         """Who looks at the releases of a round: each adversary, and one at each layer alone."""
@@ -189,7 +218,7 @@ class Match:
             Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed))
             for a in game.players
         ]
-        if game.layer_map and round_ == max(game.rounds) and ADAPTIVE in knowledge:
+        if game.layer_map and round_ == max(game.rounds) and HEADLINE & set(knowledge):
             mapper = game.mapper
             for layer, names in surface.layout.groups().items():
                 exact = [escape(name) for name in names]
@@ -200,11 +229,21 @@ class Match:
                 looks.append(Look(knowledge, shown, span, mapper, alone, mapper.view(alone, seed)))
         return looks
 
-    def _knowledge(self) -> list[tuple[tuple[str, ...], Defense]]:
-        """What an adversary may know of M, and the M of its shadow releases."""
-        if isinstance(self._defense, NoDefense):
-            return [((STATIC, ADAPTIVE), self._defense)]
-        return [((STATIC,), NoDefense()), ((ADAPTIVE,), self._defense)]
+    def _knowledge(
+        self,
+        engine: GradientEngine,
+        unaware: GradientEngine | None,
+        defense: Defense,
+        round_: int,
+    ) -> list[tuple[tuple[str, ...], GradientEngine, Defense]]:
+        """What an adversary may know, and the model and the M of its shadow releases."""
+        if isinstance(defense, NoDefense) and unaware is None:
+            return [((STATIC, ADAPTIVE), engine, defense)]
+        known = [((STATIC,), unaware or engine, NoDefense())]
+        if self._rehearsals is None:
+            return [*known, ((ADAPTIVE,), engine, defense)]
+        rerun = self._rehearsals.adversary(engine, round_)
+        return [*known, ((MECHANISM,), engine, rerun), ((SURROGATE,), engine, defense)]
 
     def _own(
         self, engine: GradientEngine, defense: Defense, hands: Mapping[str, Hand], round_: int
@@ -224,7 +263,8 @@ class Match:
     ) -> Releases:
         seed = derived_seed(self.game.seed, "release", part, round_)
         clients = hand.batches.shape[1] // hand.k if self.game.local else 1
-        return Releases(engine, hand.batches, defense, seed, self._columns, clients)
+        told = hand.values if defense.reads_secret else None
+        return Releases(engine, hand.batches, defense, seed, self._columns, clients, told)
 
     def _of_targets(self, engine: GradientEngine, hands: Mapping[str, Hand]) -> dict[str, Releases]:
         """The gradients of the targets, where an adversary knows them wholly."""
@@ -245,56 +285,3 @@ class Match:
         if self._users:
             phi[ENROLLED] = self._baselines.phi(self._dealer.met().known)
         return phi
-
-    @property
-    def _dependent(self) -> bool:
-        """Whether rounds share records, so that they are stacked and not summed."""
-        return self.game.batches == "persistent" or self.game.secret.has_targets or self._users > 0
-
-    def _grade(self, round_: int) -> Iterator[Graded]:
-        prior, known = self.truth.prior, self._dealer.answers[CALIBRATE].numpy()
-        rivals = [name for knowledge, name, _ in self._observed if not knowledge]
-        if not self.game.knows_features:  # then phi(z) is shown, and no rival
-            rivals = [name for name in rivals if name != IMPUTATION]
-        played = len(self._observed[(), PRIOR, SEEN])
-        for rounds in ("alone", "sum") if played > 1 else ("alone",):
-            last = slice(-1, None) if rounds == "alone" else slice(None)
-            answers = {
-                key: answer(
-                    seen[last], known, prior, dependent=self._dependent, alike=self._users > 0
-                )
-                for key, seen in self._observed.items()
-                if rounds == "alone" or key[2] == SEEN
-            }
-            drawn = self._drawn[last]
-            if self.game.secret.has_targets:  # one and the same record in every round
-                drawn = [drawn[0], *(table[:, 1:] for table in drawn[1:])]
-            units = np.concatenate(drawn, axis=1)
-            # The best on the trials themselves: so a gain is never larger than over any of them.
-            draws, values = self.truth.draws(units), self.truth.values
-            areas = {
-                name: auroc(answers[(), name, SEEN].ranking, values, draws).value for name in rivals
-            }
-            best = max(rivals, key=lambda name: areas[name])
-            for (knowledge, name, layers), given in answers.items():
-                over = answers[(), best, SEEN] if knowledge else None
-                figures = grade(given, self.truth, units, over)
-                rival = best if knowledge else ""
-                attack = knowledge and layers == SEEN
-                worst = self._worst(given, units) if attack else ({}, {})
-                yield Graded(round_, rounds, knowledge, name, layers, rival, figures, *worst, given)
-
-    def _worst(
-        self, given: Answer, units: NDArray[np.int64]
-    ) -> tuple[dict[str, Estimate], dict[int, Estimate]]:
-        """Figures by the name of the secret's value, and by the number of a unit."""
-        by_class = grade_by_class(given, self.truth, units)
-        at_once = "the lower limits of all units hold at once"
-        note = "no interval: one user" if self._users else at_once
-        exposed = {
-            int(self._units.names[found.unit]): Estimate(
-                found.value, found.low, np.nan, found.trials, 1, note
-            )
-            for found in grade_by_unit(given, self.truth, units)
-        }
-        return {self.support[value]: figure for value, figure in by_class.items()}, exposed

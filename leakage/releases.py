@@ -25,18 +25,21 @@ def release(
     defense: Defense,
     generator: Generator,
     clients: int = 1,
+    values: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """g~ = M(g) for each row of record indices (n, clients * k), as blocks of float32 (rows, p).
 
     M sees a number of rows that p alone decides, and stochastic layers have a stream of their own:
-    so no release depends on the memory.
+    so no release depends on the memory. An M that reads the secret is told `values` (n,).
     """
     layout = engine.layout
     stochastic = Generator().manual_seed(generator.initial_seed())
-    per_record = (lambda g: defense.per_record(g, layout)) if defense.record_wise else None
-    for means in engine.blocks(batches, stochastic, per_record, None, clients):
+    for means in engine.blocks(batches, stochastic, defense.record_map(layout), None, clients):
         for some in means.split(rows_at_once(layout.p)):
-            yield checked_release(defense, some, batches.shape[1], layout, generator)
+            knowing = defense
+            if values is not None and defense.reads_secret:
+                knowing, values = defense.told(values[: len(some)]), values[len(some) :]
+            yield checked_release(knowing, some, batches.shape[1], layout, generator)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Releases:
         seed: of M and of stochastic layers.
         columns: the entries that adversaries see of a release.
         clients: whose records stand in a row; 0: nobody trains on them.
+        values: the secret of each row, int64 (n,), for an M that reads it.
     """
 
     engine: GradientEngine
@@ -58,11 +62,12 @@ class Releases:
     seed: int
     columns: Tensor
     clients: int = 1
+    values: Tensor | None = None
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = Generator().manual_seed(self.seed)
-        clients = self.clients
-        for block in release(self.engine, self.batches, self.defense, generator, clients):
+        rows, clients, values = self.batches, self.clients, self.values
+        for block in release(self.engine, rows, self.defense, generator, clients, values):
             yield self._seen(block)
 
     def kept(self) -> Sequence[Tensor] | Releases:
@@ -105,8 +110,7 @@ class Releases:
     @property
     def _linear(self) -> bool:
         """Whether M is the identity after the mean, of gradients that records have."""
-        after_the_mean = type(self.defense).release is not Defense.release
-        return not after_the_mean and self._plan.path not in ("batch-wise", "updates")
+        return not self.defense.maps_means and self._plan.path not in ("batch-wise", "updates")
 
     def _seen(self, block: Tensor) -> Tensor:
         return block if len(self.columns) == self.engine.layout.p else block[:, self.columns]

@@ -15,6 +15,12 @@ from leakage.metrics.intervals import Estimate
 
 SEEN = "all"
 """The name of all layers that adversaries see."""
+INFORMATION = "information"
+"""The name under which the information-theoretic view stands beside adversaries."""
+STATIC, ADAPTIVE, MECHANISM, SURROGATE = "static", "adaptive", "mechanism", "surrogate"
+"""What an adversary knows of M: nothing, all, all but what it was fitted on, also the result."""
+HEADLINE = frozenset({ADAPTIVE, SURROGATE})
+"""Of those, what the strongest adversary knows (Kerckhoffs)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class Graded:
     Args:
         round: epochs before the release.
         rounds: `alone`, or `sum` of all rounds so far.
-        knowledge: of M: `static`, `adaptive`, both where there is no M; empty for a baseline.
+        knowledge: of M: `static`, `adaptive`, both where there is no M; `mechanism`, `surrogate`
+            in place of `adaptive` where M is fitted on records; empty for a baseline.
         name: the adversary or the baseline.
         layers: what it saw of a release: all that adversaries see, or the name of one layer.
         best_baseline: over which the gain is; empty for a baseline.

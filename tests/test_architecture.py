@@ -21,12 +21,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / "leakage"
 # Data flows from left to right; a part imports itself and what stands before it.
 ORDER = (
     "errors",
+    "quiet",
     "randomness",
     "population",
     "shadow",
     "table",
     "secrets",
     "gradients",
+    "accounting",
     "defenses",
     "releases",
     "adversaries",
@@ -34,6 +36,8 @@ ORDER = (
     "rounds",
     "rules",
     "dealing",
+    "rehearsal",
+    "judging",
     "game",
     "report",
     "callbacks",
@@ -44,7 +48,7 @@ ORDER = (
 # What is plugged in knows no more of the game than the records.
 PLUGGED = {
     "data": {"errors", "randomness", "population", "data"},
-    "models": {"errors", "randomness", "population", "models"},
+    "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}
 LIGHTNING = {"data", "models", "callbacks", "cli", "cli_errors"}

@@ -15,10 +15,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from tqdm import tqdm
 from typing_extensions import override
 
-from leakage.callbacks.checks import check_training
+from leakage.callbacks.checks import (
+    check_training,
+    defends,
+    defense_label,
+    settled_defense,
+)
 from leakage.callbacks.ledger import Ledger
 from leakage.callbacks.surroundings import find_population, make_engine
-from leakage.defenses import Defense, NoDefense
+from leakage.defenses import Defense, NoDefense, bottlenecks, silenced
 from leakage.errors import LeakageError
 from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
@@ -115,11 +120,13 @@ class Attack(Callback):
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         self._population = self._given or find_population(trainer, self.game, self._table)
         layout = Layout.of(module)
-        self._match = Match(self.game, self._population, self.defense, layout)
+        defense = settled_defense(trainer, self.defense)
+        self._match = Match(self.game, self._population, defense, layout)
         self._curve = [self._match.at(game) for game in self.game.curve()]
         mine = _attacks(trainer).index(self)
         suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
-        self._ledger = Ledger(self.game, self.defense, self._population, self._match, suffix)
+        label = defense_label(module, defense)
+        self._ledger = Ledger(self.game, label, self._population, self._match, suffix)
         self._seconds.clear()
         self._pending.clear()
 
@@ -137,6 +144,15 @@ class Attack(Callback):
                 trainer.current_epoch,
                 trainer.current_epoch,
             )
+
+    @override
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self.defense.rehearses:
+            return
+        epoch = trainer.current_epoch
+        fitted = self._match.fitted(self._engine(trainer, pl_module, epoch), epoch)
+        for defend in defends(trainer, self.defense):
+            defend.use(fitted)
 
     @override
     def on_train_batch_end(
@@ -188,7 +204,11 @@ class Attack(Callback):
         if round_ not in self.game.rounds:
             return
         start = time.perf_counter()
-        engine = make_engine(trainer, module, self._population, self.game, round_)
+        engine = self._engine(trainer, module, round_)
+        unaware = None
+        if bottlenecks(module):
+            with silenced(module):
+                unaware = self._engine(trainer, module, round_)
         self._seconds["releases"] += time.perf_counter() - start
         assert self._pool is not None
         hidden = trainer.progress_bar_callback is None
@@ -201,7 +221,8 @@ class Attack(Callback):
                 start = time.perf_counter()
                 if self._target is not None and self.game.aims_at_worst:
                     match.aim_at(self._target)
-                observation = match.observe(round_, engine, self._pool.submit, progress)
+                submit = self._pool.submit
+                observation = match.observe(round_, engine, submit, progress, unaware)
                 self._target = match.target
                 self._seconds["releases"] += time.perf_counter() - start
                 self._pending.append((match, observation, trainer.global_step))
@@ -218,6 +239,9 @@ class Attack(Callback):
             for split, reuse in self._match.reuse.items():
                 _log.info("%s: %s", split, reuse)
         self._tell(engine)
+
+    def _engine(self, trainer: Trainer, module: LightningModule, round_: int) -> GradientEngine:
+        return make_engine(trainer, module, self._population, self.game, round_)
 
     def _collect(self, trainer: Trainer, most: int) -> None:
         """Grades the rounds whose guesses are made, and waits until at most so many are left."""

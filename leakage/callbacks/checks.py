@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning import Callback, LightningModule, Trainer
 
 from leakage.callbacks.defend import Defend
-from leakage.defenses import Defense, NoDefense
+from leakage.defenses import Defense, NoDefense, bottlenecks
 from leakage.errors import LeakageError
 
 
@@ -16,7 +16,8 @@ def check_training(
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     defended = [c.defense for c in callbacks if isinstance(c, Defend)]
     defended = [other for other in defended if not isinstance(other, NoDefense)]
-    if defended != ([] if isinstance(defense, NoDefense) else [defense]):
+    undefended = isinstance(defense, NoDefense) or (defense.reads_secret and not defended)
+    if defended != ([] if undefended else [defense]):
         found = " and ".join(other.label for other in defended) or "none"
         raise LeakageError(
             f"trainer.callbacks: the attack is on the defense {defense.label}, but training goes"
@@ -32,3 +33,23 @@ def check_training(
             f"trainer.devices: the attack runs in one process, got {trainer.world_size};"
             " set trainer.devices to 1"
         )
+
+
+def defends(trainer: Trainer, defense: Defense) -> list[Defend]:
+    """The callback that trains through a defense, if there is one."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [c for c in callbacks if isinstance(c, Defend) and c.defense == defense]
+
+
+def settled_defense(trainer: Trainer, defense: Defense) -> Defense:
+    """The defense as training has settled it: the noise that follows from a target."""
+    found = defends(trainer, defense)
+    return found[0].settled if found else defense
+
+
+def defense_label(module: LightningModule, defense: Defense) -> str:
+    """What tables call the defense: bottlenecks of the model, and M."""
+    parts = [found.settings.label for _, found in bottlenecks(module)]
+    if not parts or not isinstance(defense, NoDefense):
+        parts.append(defense.label)
+    return " + ".join(parts)

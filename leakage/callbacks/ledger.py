@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from leakage.defenses import Defense
+from leakage.callbacks.defend import Defend
+from leakage.callbacks.utility import Utility
 from leakage.game import Match
 from leakage.metrics.intervals import Estimate
 from leakage.population import Population
@@ -20,13 +21,15 @@ from leakage.report.board import (
     draw_aggregation,
     draw_curves,
     draw_exposure,
+    draw_information,
     draw_layers,
     introduce,
 )
 from leakage.report.rows import ALL, Row, keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
-from leakage.rounds import SEEN, Graded
+from leakage.report.words import priced, spent, told
+from leakage.rounds import INFORMATION, SEEN, Graded
 from leakage.rules import Game
 
 CEILING = "ceiling"
@@ -38,14 +41,14 @@ class Ledger:
 
     Args:
         game: its rules.
-        defense: M.
+        defense: M with its settings, in words.
         population: the data.
         match: the game under way.
         suffix: of the files, where several attacks run in one Trainer.
     """
 
     def __init__(
-        self, game: Game, defense: Defense, population: Population, match: Match, suffix: str
+        self, game: Game, defense: str, population: Population, match: Match, suffix: str
     ) -> None:
         self.rows: list[Row] = []
         self._game, self._defense, self._population = game, defense, population
@@ -61,7 +64,7 @@ class Ledger:
 
     def introduce(self, trainer: Trainer) -> None:
         """Tells the loggers what the run is."""
-        told = {"data": self._data, "defense": self._defense.label} | self._game.settings
+        told = {"data": self._data, "defense": self._defense} | self._game.settings
         for writer in _writers(trainer):
             introduce(writer, self._game.secret.name, told)
 
@@ -114,7 +117,7 @@ class Ledger:
                     match.game.secret.name,
                     match.game.k,
                     match.game.others,
-                    self._defense.label,
+                    self._defense,
                     knowledge,
                     result.name,
                     result.layers,
@@ -130,13 +133,19 @@ class Ledger:
             )
 
     def conclude(self, trainer: Trainer) -> None:
-        """Draws what takes all rows: attack against k and against the number of clients."""
+        """Draws what takes all rows: attack against k and clients, and what is proven in bits."""
+        for writer in _writers(trainer):
+            tag = f"information/{self._game.secret.name}/bits"
+            draw_information(writer, tag, self.rows[-1].step, self.rows)
         if self._game.curve():
             tag = f"attack/{self._game.secret.name}/aggregation"
             for writer in _writers(trainer):
                 draw_aggregation(writer, tag, self.rows[-1].step, self.rows)
 
     def _log(self, trainer: Trainer, result: Graded, knowledge: str, step: int) -> None:
+        if result.name == INFORMATION:
+            self._log_view(trainer, result, step)
+            return
         group = "attack" if knowledge else "baseline"
         tag = "/".join(filter(None, (group, self._game.secret.name, result.name, knowledge)))
         suffix = "_rounds" if result.rounds == "sum" else ""
@@ -158,6 +167,20 @@ class Ledger:
             }
             draw_exposure(writer, tag, step, result.figures["asr"], result.by_class, exposed)
 
+    def _log_view(self, trainer: Trainer, result: Graded, step: int) -> None:
+        """The information view: bits and shares by secret, and what DP says of the releases."""
+        suffix = "_rounds" if result.rounds == "sum" else ""
+        secret = self._game.secret.name
+        shown = {
+            f"privacy/{metric}{self._suffix}{suffix}"
+            if metric.startswith("epsilon")
+            else f"information/{secret}/{metric}{suffix}": figure.value
+            for metric, figure in result.figures.items()
+            if not math.isnan(figure.value)
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(shown, step)
+
     def write(self, trainer: Trainer, seconds: Mapping[str, float], plan: str) -> None:
         """Writes the files anew.
 
@@ -177,9 +200,13 @@ class Ledger:
             self._written = True
         write_rows(table, self.rows)
         metrics = trainer.callback_metrics.items()
-        utility = {name: float(v) for name, v in metrics if "utility" in name or "val" in name}
-        settings, defense = self._game.settings, self._defense.label
-        write_run(run, self._match.population, settings, defense, seconds, utility, plan)
+        utility: dict[str, float | list[float]] = {
+            name: float(v) for name, v in metrics if "utility" in name or "val" in name
+        }
+        utility |= {name: [e.value, e.low, e.high] for name, e in _priced(trainer).items()}
+        settings, defense = self._game.settings, self._defense
+        population, privacy = self._match.population, _spent(trainer)
+        write_run(run, population, settings, defense, seconds, utility, privacy, plan)
 
     def summary(self, trainer: Trainer) -> str:
         """The table that a run ends with, and where the files are."""
@@ -190,7 +217,8 @@ class Ledger:
                 f" {self._game.k} exceeds {self._match.ceiling:.3f}"
             ]
         data, utility = self._data, self._utility(trainer)
-        table = summary_table(self.rows, self._best, utility, data, [*_told(self._game), *limits])
+        notes = [*told(self._game), *limits, *spent(_spent(trainer)), *priced(_priced(trainer))]
+        table = summary_table(self.rows, self._best, utility, data, notes)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return f"\n{table}"
         return f"\n{table}\n\nwritten to {_folder(trainer)}"
@@ -216,31 +244,6 @@ def _class(match: Match, found: re.Match[str]) -> str:
     return f"class {match.support[int(found[1])]}"
 
 
-def _told(game: Game) -> list[str]:
-    """What is not as in the plainest game, in words."""
-    told = []
-    if game.local is not None:
-        batch = game.local.batch or "all"
-        told.append(
-            f"clients share updates: {game.local.steps} steps of {batch} records at the rate"
-            f" {game.local.lr:g}, over and over their {game.k} in a new order each time"
-        )
-    lacks = []
-    if game.shadow_records is not None:
-        lacks.append(f"has {game.shadow_records} shadow records")
-    if game.shadow_shift is not None:
-        shares = "; ".join(
-            f"{trait} " + ", ".join(f"{value} {share:g}" for value, share in shift.items())
-            for trait, shift in game.shadow_shift.items()
-        )
-        lacks.append(f"has shadow records with other shares ({shares})")
-    if game.shadow_k not in (None, game.k):
-        lacks.append(f"takes k for {game.shadow_k}")
-    if game.layers != ["*"]:
-        lacks.append(f"sees {', '.join(game.layers)}")
-    return [*told, *(["the adversary " + "; ".join(lacks)] if lacks else [])]
-
-
 def _writers(trainer: Trainer) -> list[SummaryWriter]:
     """Those of TensorBoard."""
     return [log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
@@ -248,3 +251,21 @@ def _writers(trainer: Trainer) -> list[SummaryWriter]:
 
 def _folder(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def _priced(trainer: Trainer) -> dict[str, Estimate]:
+    """Utility with its intervals, once training has ended."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return {
+        name: figure
+        for callback in callbacks
+        if isinstance(callback, Utility)
+        for name, figure in callback.figures.items()
+    }
+
+
+def _spent(trainer: Trainer) -> dict[str, float]:
+    """What training under DP has spent."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    defends = [callback for callback in callbacks if isinstance(callback, Defend)]
+    return defends[0].privacy() if defends else {}

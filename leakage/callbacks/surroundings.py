@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
+from leakage.gradients.source import Source
 from leakage.population import FIT, Population
 from leakage.rules import Game
 from leakage.table import population_of, read_table
@@ -72,19 +73,30 @@ def make_engine(
     trainer: Trainer, module: LightningModule, population: Population, game: Game, epoch: int
 ) -> GradientEngine:
     """The engine at the weights that training has reached, on the device that it uses."""
+    source = make_source(trainer, module, population)
     with as_written(module):
         return GradientEngine(
             module,
             population.records,
             probe_of(population),
             epoch=epoch,
-            collate=getattr(trainer.train_dataloader, "collate_fn", None) or default_collate,
-            prepare=_batch_hooks(trainer, module),
+            collate=source.collate,
+            prepare=source.prepare,
             loss=game.loss,
             device=module.device if module.device.type == "cuda" else None,
             memory=int(game.memory * 2**30),
             local=game.local,
         )
+
+
+def make_source(trainer: Trainer, module: LightningModule, population: Population) -> Source:
+    """Batches of the population as the training loader makes them, where the module is."""
+    return Source(
+        population.records,
+        collate=getattr(trainer.train_dataloader, "collate_fn", None) or default_collate,
+        prepare=_batch_hooks(trainer, module),
+        device=module.device,
+    )
 
 
 @contextmanager

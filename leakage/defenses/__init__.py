@@ -1,8 +1,37 @@
 """M, one file a defense: what is released in place of a gradient."""
 
-from leakage.defenses.base import Defense, NoDefense
-from leakage.defenses.chain import Chain
+from leakage.defenses.base import Defense, NoDefense, Rehearsal, Training
+from leakage.defenses.bottleneck import (
+    Bottleneck,
+    GaussianLayer,
+    bottlenecks,
+    penalty,
+    silenced,
+)
+from leakage.defenses.chain import Chain, dp_of
+from leakage.defenses.dp import DP
+from leakage.defenses.perturbation import Perturbation
 from leakage.defenses.pruning import Pruning, RecordPruning
 from leakage.defenses.sign import Sign
+from leakage.defenses.surrogate import Surrogate, fit_surrogate
 
-__all__ = ["Chain", "Defense", "NoDefense", "Pruning", "RecordPruning", "Sign"]
+__all__ = [
+    "DP",
+    "Bottleneck",
+    "Chain",
+    "Defense",
+    "GaussianLayer",
+    "NoDefense",
+    "Perturbation",
+    "Pruning",
+    "RecordPruning",
+    "Rehearsal",
+    "Sign",
+    "Surrogate",
+    "Training",
+    "bottlenecks",
+    "dp_of",
+    "fit_surrogate",
+    "penalty",
+    "silenced",
+]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Generator, Tensor
 from typing_extensions import override
 
-from leakage.defenses.base import Defense
+from leakage.defenses.base import Defense, Rehearsal, Training
+from leakage.defenses.dp import DP
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 
@@ -18,7 +20,8 @@ class Chain(Defense):
     """Applies defenses in order: all record-wise ones before the mean, then the others.
 
     Args:
-        stages: the defenses; one that maps records cannot follow one that maps the mean.
+        stages: the defenses; one that maps records cannot follow one that maps the mean. Before
+            DP stand only maps of records, after it only what reads no data.
     """
 
     stages: list[Defense]
@@ -26,19 +29,69 @@ class Chain(Defense):
     def __post_init__(self) -> None:
         if not self.stages:
             raise LeakageError("defense.stages: an empty list defends nothing; use NoDefense")
-        maps_means = False
+        before: list[Defense] = []
         for stage in _flat(self.stages):
-            if maps_means and stage.record_wise:
+            after_mean = [other for other in before if other.maps_means]
+            proof = [other for other in before if isinstance(other, DP)]
+            if isinstance(stage, DP) and after_mean:
+                raise LeakageError(
+                    f"defense.stages: {after_mean[0].label} maps the mean and stands before"
+                    f" {stage.label}, whose noise is made for a sum of clipped records; put DP"
+                    " before it"
+                )
+            if stage.record_wise and after_mean:
                 raise LeakageError(
                     f"defense.stages: {stage.label} maps the gradient of each record, so it must"
                     " come before every stage that maps the mean"
                 )
-            maps_means = maps_means or type(stage).release is not Defense.release
+            if proof and (stage.rehearses or stage.reads_secret):
+                raise LeakageError(
+                    f"defense.stages: {stage.label} is fitted on records, so after"
+                    f" {proof[0].label} it would undo what DP proves; leave one of them out"
+                )
+            before.append(stage)
 
     @property
     @override
     def record_wise(self) -> bool:
         return any(stage.record_wise for stage in self.stages)
+
+    @property
+    @override
+    def maps_means(self) -> bool:
+        return any(stage.maps_means for stage in self.stages)
+
+    @property
+    @override
+    def rehearses(self) -> int:
+        return max(stage.rehearses for stage in self.stages)
+
+    @property
+    @override
+    def reads_secret(self) -> bool:
+        return any(stage.reads_secret for stage in self.stages)
+
+    @override
+    def settled(self, training: Training) -> Defense:
+        return replace(self, stages=[stage.settled(training) for stage in self.stages])
+
+    @override
+    def fitted(self, rehearsal: Rehearsal) -> Defense:
+        if not self.rehearses:
+            return self
+        fitted, generator = [], torch.Generator().manual_seed(rehearsal.seed)
+        for stage in self.stages:  # each on what reaches it
+            stage = stage.fitted(rehearsal)
+            fitted.append(stage)
+            means = stage.told(rehearsal.values).release(
+                rehearsal.means, k=rehearsal.k, layout=rehearsal.layout, generator=generator
+            )
+            rehearsal = replace(rehearsal, means=means)
+        return replace(self, stages=fitted)
+
+    @override
+    def told(self, values: Tensor) -> Defense:
+        return replace(self, stages=[stage.told(values) for stage in self.stages])
 
     @override
     def per_record(self, gradients: Tensor, layout: Layout) -> Tensor:
@@ -47,13 +100,23 @@ class Chain(Defense):
         return gradients
 
     @override
+    def record_map(self, layout: Layout) -> Callable[[Tensor], Tensor] | None:
+        maps = [stage for stage in self.stages if stage.record_wise]
+        return maps[0].record_map(layout) if len(maps) == 1 else super().record_map(layout)
+
+    @override
     def release(self, means: Tensor, *, k: int, layout: Layout, generator: Generator) -> Tensor:
         for stage in self.stages:
             means = stage.release(means, k=k, layout=layout, generator=generator)
         return means
 
 
-def _flat(stages: Iterable[Defense]) -> Iterator[Defense]:
+def dp_of(defense: Defense) -> DP | None:
+    """The DP among the stages of a defense, where there is one: what it proves, the whole does."""
+    return next((stage for stage in _flat([defense]) if isinstance(stage, DP)), None)
+
+
+def _flat(stages: list[Defense]) -> Iterator[Defense]:
     """The stages with chains among them taken apart."""
     for stage in stages:
         yield from _flat(stage.stages) if isinstance(stage, Chain) else (stage,)

@@ -24,7 +24,7 @@ class Clip:
         """Maps record gradients (m, p) to (m, p)."""
         # A sum of a million float32 squares is off by 1e-5, and C would be exceeded by as much.
         norms = torch.linalg.vector_norm(gradients, dim=1, dtype=torch.float64).float()
-        return gradients * self.scales(norms).unsqueeze(1)
+        return gradients * self.scales(norms).to(gradients.dtype).unsqueeze(1)
 
     def scales(self, norms: Tensor) -> Tensor:
         """What gradients of these norms (m,) are multiplied with, in (0, 1]."""

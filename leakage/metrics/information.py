@@ -54,21 +54,38 @@ def fano_error_floor(information_bits: float, prior_entropy: float, c: int) -> f
     return float(optimize.brentq(lambda error: _equivocation(error, c) - missing, 0.0, most))
 
 
-def gaussian_bits(d: float) -> float:
-    """J(d): mutual information of a uniform bit and N(+-d/2, 1), in bits, in [0, 1].
+def gaussian_bits(d: float, prior: float = 0.5) -> float:
+    """J(d): mutual information of a bit and N(+-d/2, 1), in bits, in [0, H(a)].
 
-    1 - E log2(1 + exp(-d x)) over x ~ N(d/2, 1), by quadrature.
+    H(a) less the mean entropy of the posterior: the log2(1 + exp(-/+ l)) that the truth lacks, l
+    the logarithm of the posterior odds, over x ~ N(+-d/2, 1), by quadrature.
+
+    Args:
+        d: the distance of the two means in standard deviations; may be infinite.
+        prior: of the one value, in [0, 1].
 
     >>> [round(gaussian_bits(d), 4) for d in (0.25, 0.5, 1.0, 2.0, 4.0)]
     [0.0112, 0.0437, 0.1607, 0.4859, 0.9128]
     """
+    entropy = entropy_bits(np.array([prior, 1 - prior]))
+    d = abs(d)
+    if entropy == 0 or d == 0:
+        return 0.0
+    if d > 1e3:  # the other value is as good as excluded, whatever the prior
+        return entropy
+    lost = sum(p * _lost(d, np.log(p / (1 - p))) for p in (prior, 1 - prior))
+    return float(np.clip(entropy - lost, 0, entropy))
+
+
+def _lost(d: float, log_odds: float) -> float:
+    """E log2(1 + 1/odds), the odds of the truth after one x ~ N(d/2, 1), `log_odds` before it."""
 
     def lost(z: float) -> float:
         density = np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
-        return float(density * np.logaddexp(0.0, -d * (d / 2 + z)) / np.log(2))
+        return float(density * np.logaddexp(0.0, -log_odds - d * (d / 2 + z)) / np.log(2))
 
-    bits = integrate.quad(lost, -12, 12, points=[-abs(d) / 2] if abs(d) < 24 else None)[0]
-    return float(np.clip(1 - bits, 0, 1))
+    bend = -log_odds / d - d / 2  # where the odds are even
+    return float(integrate.quad(lost, -12, 12, points=[bend] if abs(bend) < 12 else None)[0])
 
 
 def _equivocation(error: float, c: int) -> float:

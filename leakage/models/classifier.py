@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -13,10 +14,13 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassAUROC
 from typing_extensions import override
 
+from leakage.defenses.bottleneck import Bottleneck, penalty
+
 
 class Classifier(LightningModule):
     """Trains a network that maps a batch x to logits (k, classes) by its mean cross-entropy.
 
+    A bottleneck inside adds its penalty to what is trained, not to the loss that is validated.
     `training_step` is plain, so that the gradient of a batch is the mean over its records
     wherever the network does not mix them. The shared gradient of a step is what a callback
     finds in `on_before_optimizer_step`, where `read_shared_gradient` observes it and
@@ -45,10 +49,17 @@ class Classifier(LightningModule):
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)  # type: ignore[no-any-return]
 
+    def hits(self, batch: Any) -> Tensor:
+        """Whether the label of each record is predicted, bool (k,); a NaN predicts none."""
+        x, y = batch
+        logits: Tensor = self(x)
+        right: Tensor = logits.argmax(1) == y
+        return right & ~logits.isnan().any(1)
+
     @override
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
-        loss = F.cross_entropy(self(x), y)
+        loss = F.cross_entropy(self(x), y) + penalty(self)
         self.log("utility/train_loss", loss)
         return loss
 
@@ -71,3 +82,20 @@ class Classifier(LightningModule):
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self._optimizer(self.parameters())
+
+
+def dense(widths: list[int], bottleneck: Bottleneck | None = None) -> nn.Sequential:
+    """Linear layers with ReLU between them, and a bottleneck where there is one.
+
+    Args:
+        widths: of the input, each hidden layer and the output.
+        bottleneck: counts its place in the hidden layers, 0 being right after the input.
+    """
+    place = None if bottleneck is None else bottleneck.place(len(widths) - 2)
+    layers: list[nn.Module] = []
+    for position, (width, following) in enumerate(pairwise(widths)):
+        if bottleneck is not None and position == place:
+            layers.append(bottleneck.layer(width))
+            width = bottleneck.dimension
+        layers += [nn.Linear(width, following), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import nn
 
+from leakage.defenses.bottleneck import Bottleneck
 from leakage.errors import LeakageError
-from leakage.models.classifier import Classifier
+from leakage.models.classifier import Classifier, dense
 
 
 class Tabular(Classifier):
@@ -20,6 +18,7 @@ class Tabular(Classifier):
         classes: the number of labels.
         hidden: the widths of the hidden layers; an empty list makes a linear model.
         optimizer: makes the optimizer from the parameters.
+        bottleneck: a Gaussian layer inside, as a defense; none where left out.
     """
 
     def __init__(
@@ -28,11 +27,9 @@ class Tabular(Classifier):
         classes: int = 2,
         hidden: list[int] | None = None,
         optimizer: OptimizerCallable = torch.optim.Adam,
+        bottleneck: Bottleneck | None = None,
     ) -> None:
         widths = [in_features, *([64, 32] if hidden is None else hidden), classes]
         if min(widths) < 1:
             raise LeakageError(f"model.hidden: layer widths are at least 1, got {widths[1:-1]}")
-        layers: list[nn.Module] = []
-        for width, following in pairwise(widths):
-            layers += [nn.Linear(width, following), nn.ReLU()]
-        super().__init__(nn.Sequential(*layers[:-1]), classes, optimizer)
+        super().__init__(dense(widths, bottleneck), classes, optimizer)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from leakage.metrics.intervals import Estimate
+from leakage.report.band import information_figure
 from leakage.report.comparisons import aggregation_figure, exposure_figure
 from leakage.report.figures import (
     calibration_figure,
@@ -115,3 +116,15 @@ def draw_aggregation(writer: SummaryWriter, tag: str, step: int, rows: Sequence[
         rows: all rows of the run.
     """
     writer.add_figure(tag, aggregation_figure(rows), step)
+
+
+def draw_information(writer: SummaryWriter, tag: str, step: int, rows: Sequence[Row]) -> None:
+    """Adds what is proven of the secret, in bits.
+
+    Args:
+        writer: of the run.
+        tag: of the secret.
+        step: optimizer steps before the releases.
+        rows: all rows of the run.
+    """
+    writer.add_figure(tag, information_figure(rows), step)

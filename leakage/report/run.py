@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -21,7 +22,8 @@ def write_run(
     game: Mapping[str, Any],
     defense: str,
     seconds: Mapping[str, float],
-    utility: Mapping[str, float],
+    utility: Mapping[str, float | list[float]],
+    privacy: Mapping[str, float],
     plan: str,
 ) -> None:
     """Writes the file anew, whole or not at all.
@@ -32,7 +34,8 @@ def write_run(
         game: its rules by name.
         defense: M with its settings.
         seconds: spent in each stage so far.
-        utility: the model's metrics so far, shares in 0..1.
+        utility: the model's metrics so far, shares in 0..1; with an interval as value, low, high.
+        privacy: what training has spent, by name; empty without DP.
         plan: how gradients were computed.
     """
     run: dict[str, Any] = {
@@ -45,9 +48,15 @@ def write_run(
         "gradients": plan,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "utility": dict(utility),
+        "privacy": {name: _number(value) for name, value in privacy.items()},
         "versions": {"leakage": __version__, "python": platform.python_version()}
         | {library: version(library) for library in _LIBRARIES},
     }
     part = path.with_suffix(".json.part")
     part.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
+
+
+def _number(value: float) -> float | str:
+    """A number that JSON has, or the name of one that it lacks."""
+    return value if math.isfinite(value) else str(value)

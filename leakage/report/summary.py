@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from leakage.report.rows import ALL, Row
-from leakage.rounds import SEEN
+from leakage.rounds import HEADLINE, INFORMATION, SEEN
 
 
 def summary_table(
@@ -81,6 +81,7 @@ def summary_table(
         *_layers(by_layer),
         *_aggregation(curve),
         _baselines(rows),
+        *_information(rows),
         *told,
         utility,
     ]
@@ -89,7 +90,7 @@ def summary_table(
 
 def _strongest(rows: Sequence[Row]) -> str:
     """The most that any adversary got in the last round, of those that know of the defense."""
-    last = [row for row in rows if row.metric == "auroc" and row.knowledge == "adaptive"]
+    last = [row for row in rows if row.metric == "auroc" and row.knowledge in HEADLINE]
     last = [row for row in last if (row.round, row.rounds) == (last[-1].round, last[-1].rounds)]
     best = max(last, key=lambda row: row.value)
     together = "all rounds together" if best.rounds == "sum" else f"round {best.round}"
@@ -97,9 +98,31 @@ def _strongest(rows: Sequence[Row]) -> str:
     return f"strongest: {best.adversary}{known}, {together}: AUROC {_interval(best)}"
 
 
+def _information(rows: Sequence[Row]) -> list[str]:
+    """What is proven of the secret, in bits and as an error, and the epsilon of the releases."""
+    view = [row for row in rows if row.adversary == INFORMATION]
+    last = (view[-1].round, view[-1].rounds)
+    found = {row.metric: row for row in view if (row.round, row.rounds) == last}
+    when = "all rounds together" if last[1] == "sum" else f"round {last[0]}"
+    floor, ceiling = found["bits_floor"], found["bits_ceiling"]
+    least = "no limit" if math.isnan(floor.value) else f"at least {floor.value:.3f}"
+    said = f"of {found['entropy'].value:.3f} bits, {when}: {least} ({floor.note})"
+    if math.isnan(ceiling.value):
+        said += f"; {ceiling.note}"
+    else:
+        said += f"; at most {ceiling.value:.3f} by DP"
+        error = found["error_floor"].value
+        said += f" ({ceiling.note})" if ceiling.note else f", so anybody errs in {error:.3f}"
+    lines = [said]
+    for metric in ("epsilon_release_record", "epsilon_release_secret"):
+        if metric in found:
+            lines.append(f"epsilon {found[metric].value:.3g}: {found[metric].note}")
+    return lines
+
+
 def _layers(rows: Sequence[Row]) -> list[str]:
     """The layers that tell most when they are all that an adversary sees."""
-    rows = [row for row in rows if row.knowledge == "adaptive"]
+    rows = [row for row in rows if row.knowledge in HEADLINE]
     if not rows:
         return []
     ranked = sorted(rows, key=lambda row: -row.value)[:3]
@@ -123,7 +146,7 @@ def _aggregation(rows: Sequence[Row]) -> list[str]:
     points: dict[tuple[int, int], Row] = {}
     for row in rows:
         if (row.metric, row.group, row.layers) == ("auroc", ALL, SEEN) and (
-            row.knowledge == "adaptive"
+            row.knowledge in HEADLINE
         ):
             place = (row.k, row.others)
             points[place] = max(points.get(place, row), row, key=lambda r: r.value)

@@ -61,6 +61,10 @@ class Attribute(TraitSecret):
         return 1 if self.has_targets else k
 
     @override
+    def changed(self, k: int, c: int) -> Tensor:
+        return super().changed(1 if self.has_targets else k, c)
+
+    @override
     def aim(self, values: Tensor, pool: Pool, generator: Generator) -> Tensor | None:
         if not self.has_targets:
             return None

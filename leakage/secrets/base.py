@@ -159,6 +159,13 @@ class Secret(ABC):
         """The number that each value stands for, ascending, where a is a quantity."""
         return ()
 
+    def changed(self, k: int, c: int) -> Tensor:
+        """The records by which batches of k of two values differ at most, int64 (c, c).
+
+        Batches that are drawn alike but for the secret; all k records, unless a secret says less.
+        """
+        return k * (1 - torch.eye(c, dtype=torch.int64))
+
 
 def check_prior(secret: Secret, prior: str) -> None:
     """Refuses a prior of another name."""

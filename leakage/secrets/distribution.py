@@ -89,6 +89,13 @@ class Distribution(TraitSecret):
         return draw_holders(counts, k, pool, generator)
 
     @override
+    def changed(self, k: int, c: int) -> Tensor:
+        if self.composition == "random":  # each record may be drawn otherwise
+            return super().changed(k, c)
+        held = (torch.tensor(self.proportions, dtype=torch.float64) * k).round().long()
+        return (held.unsqueeze(0) - held.unsqueeze(1)).abs()
+
+    @override
     def check_values(self, trait: Trait) -> None:
         if not self.value:
             raise LeakageError(

@@ -51,6 +51,10 @@ class Membership(Secret):
         return True
 
     @override
+    def changed(self, k: int, c: int) -> Tensor:
+        return super().changed(1, c)
+
+    @override
     def seats(self, population: Population, sizes: Sizes) -> Seats:
         pools = {
             split: Pool(split, records, torch.zeros(len(records), dtype=torch.int64))

@@ -79,6 +79,10 @@ class Property(TraitSecret):
         counts = self._count(len(values), k, pool, generator) * (values == _WITH)
         return draw_holders(counts, k, pool, generator)
 
+    @override
+    def changed(self, k: int, c: int) -> Tensor:
+        return super().changed(1 if self._one else k, c)
+
     @property
     def _one(self) -> bool:
         """Whether one record of a batch holds the value at most."""

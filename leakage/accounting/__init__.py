@@ -1,0 +1,1 @@
+"""What differential privacy proves of a Gaussian mechanism: epsilon, delta, mu."""
