@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -197,12 +198,13 @@ def check_figures(run: Run) -> None:
     assert rows
     assert list(rows[0]) == COLUMNS
     classes = 2 if rows[0]["secret"] not in ("property_race", "distribution_sex") else 5
-    for row in rows:
+    check_view([row for row in rows if row["adversary"] == "information"])
+    for row in guessed(rows):
         metric, value = row["metric"], row["value"]
         low, high = RANGES.get(metric, (0.0, 1.0))
         high *= np.log2(classes) if metric.startswith("bits") else 1
         assert row["rounds"] in ("alone", "sum")
-        assert row["knowledge"] in ("", "static", "adaptive")
+        assert row["knowledge"] in ("", "static", "adaptive", "mechanism", "surrogate")
         assert int(row["n"]) > 0
         assert int(row["units"]) > 0
         if not value:
@@ -220,15 +222,58 @@ def check_figures(run: Run) -> None:
             assert float(value) <= float(row["high"]) <= high, row
 
 
+def guessed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Those of adversaries and baselines."""
+    return [row for row in rows if row["adversary"] != "information"]
+
+
+def check_view(rows: list[dict[str, str]]) -> None:
+    """H(a) over what is proven, from below and from above; each empty figure says why."""
+    for turn in {(row["round"], row["rounds"]) for row in rows}:
+        view = {r["metric"]: r for r in rows if (r["round"], r["rounds"]) == turn}
+        assert list(view)[:3] == ["entropy", "bits_floor", "bits_fano"]
+        entropy = float(view["entropy"]["value"])
+        for metric in ("bits_floor", "bits_fano", "bits_ceiling"):
+            if view[metric]["value"]:
+                assert 0 <= float(view[metric]["value"]) <= entropy + 1e-9
+        floor, ceiling = view["bits_floor"]["value"], view["bits_ceiling"]["value"]
+        assert not floor or not ceiling or float(floor) <= float(ceiling)
+        assert ("epsilon_release_record" in view) == view["entropy"]["defense"].startswith(
+            ("DP", "Chain(stages=[DP")
+        )
+        for row in view.values():
+            assert row["knowledge"] == ""
+            assert row["value"] or row["note"], row
+
+
 def config_files() -> list[str]:
     return sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*") if path.is_file())
 
 
 # What is needed to play a file on 6,000 rows, and the secret and the defense that its run names.
 # A new file fails until it stands here.
+# DP counts the steps of whole epochs; its noise is what its target asks for.
+WHOLE_EPOCHS = {"trainer.limit_train_batches": 1.0}
 EXPECTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "adult.yaml": ({}, "property_sex", "none"),
     "aggregation.yaml": ({"attack.curve_k": [4, 8]}, "property_sex", "none"),
+    "defenses/bottleneck.yaml": ({}, "property_sex", "Bottleneck(dimension=16, beta=0.01)"),
+    "defenses/dp.yaml": (
+        WHOLE_EPOCHS,
+        "property_sex",
+        "DP(clip=1, batch=64, sigma=S, delta=1e-05)",
+    ),
+    "defenses/dp_sign.yaml": (
+        WHOLE_EPOCHS,
+        "property_sex",
+        "Chain(stages=[DP(clip=1, batch=64, sigma=S, delta=1e-05), Sign(zero='keep')])",
+    ),
+    "defenses/perturbation.yaml": (
+        {"defense.batches": 40},
+        "property_sex",
+        "Perturbation(norm='l2', eps=0.5, steps=10, objective='prior', batches=40, entries=1024,"
+        " width=64)",
+    ),
     "defenses/pruning.yaml": ({}, "property_sex", "Pruning(keep=0.01, scope='global')"),
     "defenses/pruning_sign.yaml": (
         {},
@@ -300,7 +345,7 @@ def test_a_config_runs(name: str, adult_root: Path, tmp_path: Path) -> None:
     check_figures(run)
     rows = run.rows
     assert {row["secret"] for row in rows} == {secret}
-    assert {row["defense"] for row in rows} == {defense}
+    assert {re.sub(r"sigma=[\d.]+", "sigma=S", row["defense"]) for row in rows} == {defense}
     assert {(row["round"], row["rounds"]) for row in rows} == {
         ("0", "alone"),
         ("1", "alone"),
@@ -313,7 +358,7 @@ def test_a_config_runs(name: str, adult_root: Path, tmp_path: Path) -> None:
         if (row["adversary"], row["metric"]) == ("FirstLayer", "asr"):
             assert float(row["value"]) == 1
     without = {"prior", "labels"} if secret == "membership" else {"prior", "labels", "imputation"}
-    assert {row["adversary"] for row in rows if not row["knowledge"]} == without
+    assert {row["adversary"] for row in guessed(rows) if not row["knowledge"]} == without
     points = {(row["k"], row["others"]) for row in run.every_row}
     assert len(points) == (6 if name == "aggregation.yaml" else 1)
     given = yaml.safe_load((CONFIGS / name).read_text())
@@ -430,7 +475,10 @@ def test_tensorboard_has_the_tags_of_the_design(good: Run) -> None:
         assert {f"{tag}/auroc", f"{tag}/asr", f"{tag}/auroc_rounds"} <= scalars
         assert f"{tag}/gain" not in scalars
     assert {"utility/train_loss", "utility/val_loss", "utility/val_accuracy"} <= scalars
-    assert {tag.split("/")[0] for tag in scalars} == {"attack", "baseline", "utility", "epoch"}
+    groups = {"attack", "baseline", "information", "utility", "epoch"}
+    assert {tag.split("/")[0] for tag in scalars} == groups
+    assert {f"information/property_sex/{name}" for name in ("entropy", "bits_floor")} <= scalars
+    assert "information/property_sex/bits" in images
     for row in good.rows:
         if row["metric"] in TAGGED and row["knowledge"]:
             suffix = "_rounds" if row["rounds"] == "sum" else ""

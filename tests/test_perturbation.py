@@ -218,10 +218,13 @@ def test_the_posterior_of_the_surrogate_becomes_the_prior(prior: list[float], no
     assert after < 0.03 * before
 
 
-def test_a_value_that_never_comes_has_a_finite_posterior() -> None:
+def test_a_value_that_never_comes_stops_no_descent() -> None:
     never = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
     defense = Perturbation(entries=8).fitted(rehearsal(*shifted(60, 12, 3, 0), never))
-    assert released(defense, shifted(20, 12, 3, 1)[0]).isfinite().all()
+    fresh = shifted(20, 12, 3, 1)[0]
+    out = released(defense, fresh)
+    assert out.isfinite().all()
+    assert (out != fresh).any(1).all()
 
 
 def test_the_surrogate_is_right_as_often_as_bayes_allows_and_calibrated_for_the_prior() -> None:
