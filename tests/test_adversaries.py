@@ -29,9 +29,10 @@ from leakage.adversaries import (
     Surface,
 )
 from leakage.adversaries.posterior import Observed, answer, calibrate, posterior
-from leakage.adversaries.views import Columns, CountSketch, FTest, View, Whole, f_statistic
+from leakage.adversaries.views import Columns, CountSketch, FTest, View, Whole
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
+from leakage.gradients.telling import f_statistic
 
 WIDTH, FEATURES = 5, 4
 LAYOUT = Layout(("first.weight", "first.bias"), ((WIDTH, FEATURES), (WIDTH,)))

@@ -531,6 +531,20 @@ def test_a_record_with_an_infinite_feature_counts_as_zero_and_is_told(
     ]
 
 
+@pytest.mark.parametrize("make", [tabular, in_place], ids=["hooks", "plain autograd"])
+def test_a_record_with_an_infinite_feature_leaves_the_sum_of_the_others(
+    make: Callable[[], LightningModule], tmp_path: Path
+) -> None:
+    x, y = table().tensors
+    rows, defense, module = draws(1)[0], DP(clip=0.5, batch=B, sigma=0.0), make()
+    x[rows[1], 2] = math.inf
+    data, others = TensorDataset(x, y), rows[rows != rows[1]]
+    engine = GradientEngine(module, data, others)
+    expected = released(engine, others.unsqueeze(0), defense, stream())[0]
+    fit(tmp_path, module, Defend(defense, SEED), Capture(), data=data, max_steps=1)
+    assert torch.allclose(captured(tmp_path)[0], expected, atol=1e-6)
+
+
 def test_a_batch_of_infinite_records_alone_releases_noise(tmp_path: Path) -> None:
     data = TensorDataset(torch.full((4, D), math.inf), torch.zeros(4, dtype=torch.long))
     for make in (tabular, in_place):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
+from leakage.gradients.telling import telling
 from leakage.randomness import torch_generator
 from leakage.releases import Reduce
 
@@ -71,11 +72,7 @@ class FTest(View):
         first = next(blocks)
         if self.count >= first.shape[1]:
             return lambda rows: rows
-        statistic = f_statistic(chain([first], blocks), values)
-        ranked = statistic.nan_to_num(nan=-1.0, posinf=torch.inf).argsort(
-            descending=True, stable=True
-        )
-        columns = ranked[: self.count].sort().values
+        columns = telling(chain([first], blocks), values, self.count)
         return lambda rows: rows[:, columns]
 
 
@@ -128,29 +125,3 @@ def entries(reduce: str, count: int, p: int, seed: int) -> View:
     if reduce == "sketch" or (reduce == "auto" and p > _SKETCHED):
         return CountSketch(count, seed)
     return FTest(count)
-
-
-def f_statistic(shadow: Iterable[Tensor], values: Tensor) -> Tensor:
-    """The one-way F statistic of each entry between the values (Fisher 1925), float64 (p,).
-
-    NaN where an entry is constant; inf where it separates the values without any spread.
-    """
-    c = int(values.max()) + 1
-    holds = F.one_hot(values, c).double()  # (n, c)
-    first, start = torch.empty(0), 0
-    sums = squares = torch.empty(0)
-    for block in shadow:
-        if not start:  # differences to a release: a constant entry has no spread at all
-            first = block[0].double()
-            sums, squares = torch.zeros(c, len(first)).double(), torch.zeros(len(first)).double()
-        shifted = block.double() - first
-        sums += holds[start : start + len(block)].T @ shifted
-        squares += shifted.square().sum(0)
-        start += len(block)
-    counts = holds.sum(0)
-    present = counts > 0
-    between_raw = (sums[present].square() / counts[present].unsqueeze(1)).sum(0)
-    between = between_raw - sums.sum(0).square() / counts.sum()
-    within = (squares - between_raw).clamp(min=0)
-    degrees = int(present.sum())
-    return (between / (degrees - 1)) / (within / (len(values) - degrees))

@@ -10,11 +10,12 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from leakage.errors import LeakageError
+from leakage.gradients.telling import telling
 from leakage.randomness import torch_generator
 
 _EPOCHS, _BATCH, _RATE, _DECAY = 30, 50, 2e-3, 1.0
 _HELD_OUT = 5  # one row of so many says when to stop
-_COLUMNS = 4096  # entries ranked at once, so that no float64 copy of all of them stands
+_ROWS = 16  # ranked at once, so that no float64 copy of all of them stands
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,7 +77,9 @@ def fit_surrogate(
     # A caller may have switched off what a fit needs; to copy is to switch it on again.
     with torch.inference_mode(False), torch.enable_grad():
         values, prior = values.clone(), prior.clone()
-        columns = _telling(gradients, values, entries)
+        columns = torch.arange(gradients.shape[1])
+        if len(columns) > entries:
+            columns = telling(gradients.split(_ROWS), values, entries)
         seen = gradients[:, columns].double()
         first = seen[0]  # differences to a row: a constant entry has no spread at all
         spread, centre = torch.std_mean(seen - first, 0, correction=0)
@@ -88,24 +91,6 @@ def fit_surrogate(
         plain = tuple((weight.double(), bias.double()) for weight, bias in layers)
         prior = floored / floored.sum()
         return Surrogate(columns, centre + first, inverse, covariance, plain, prior)
-
-
-def _telling(gradients: Tensor, values: Tensor, count: int) -> Tensor:
-    """The columns with the largest F statistic (Fisher 1925), ascending; a constant one last."""
-    if gradients.shape[1] <= count:
-        return torch.arange(gradients.shape[1])
-    holds = F.one_hot(values).double()  # (n, c)
-    holds = holds[:, holds.any(0)]
-    ranks = []
-    for part in gradients.split(_COLUMNS, dim=1):
-        shifted = part.double() - part[0].double()
-        sums = holds.T @ shifted  # (c, columns)
-        between = (sums.square() / holds.sum(0).unsqueeze(1)).sum(0)
-        within = (shifted.square().sum(0) - between).clamp(min=0)
-        between = between - sums.sum(0).square() / len(values)
-        ranks.append((between / within).nan_to_num(nan=-1.0, posinf=torch.inf))
-    ranked = torch.cat(ranks).argsort(descending=True, stable=True)
-    return ranked[:count].sort().values
 
 
 _Layers = list[tuple[Tensor, Tensor]]

@@ -10,11 +10,12 @@ import numpy as np
 from leakage.accounting.gaussian import gaussian_epsilon
 from leakage.metrics.guarantee import (
     auroc_ceiling,
+    error_floor,
     information_ceiling,
     secret_mu,
     success_ceiling,
 )
-from leakage.metrics.information import entropy_bits, fano_error_floor, information_floor
+from leakage.metrics.information import entropy_bits, information_floor
 from leakage.metrics.intervals import Estimate, Floats, Ints
 
 NO_PROOF = "no proven upper bound: M is not differentially private"
@@ -50,9 +51,8 @@ def information_view(
 
     From an attack: `bits_floor`, the lower limit of H(a) + E log2 q, and `bits_fano`, that of
     H(a) - h(Pe) - Pe log2(c-1) at the upper limit of its error Pe (Fano 1961). From a proof alone:
-    `bits_ceiling`, `asr_ceiling`, `auroc_ceiling`, and `error_floor`, the least error of anybody:
-    the larger one of Fano's at that ceiling and 1 - `asr_ceiling`. And `epsilon_release_record`,
-    `epsilon_release_secret`, of so many releases.
+    `bits_ceiling`, `asr_ceiling`, `auroc_ceiling`, and `error_floor`, the least error of anybody.
+    And `epsilon_release_record`, `epsilon_release_secret`, of so many releases.
 
     Args:
         adversary: who attacks; chosen before its figures here were seen.
@@ -88,7 +88,7 @@ def information_view(
     else:
         bits, success = information_ceiling(mus, prior), success_ceiling(mus, prior)
         note = NO_GUARANTEE if bits >= entropy - 1e-9 else ""
-        least = max(fano_error_floor(bits, entropy, c), 1 - success)
+        least = error_floor(mus, prior)
         view |= {
             "bits_ceiling": exact(bits, note),
             "error_floor": exact(least, note),
