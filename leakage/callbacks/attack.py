@@ -19,6 +19,7 @@ from leakage.callbacks.checks import (
     check_training,
     defends,
     defense_label,
+    is_settled,
     settled_defense,
 )
 from leakage.callbacks.ledger import Ledger
@@ -98,7 +99,8 @@ class Attack(Callback):
         self._owns_pool = first is self  # all secrets share the cores
         self._pool = ThreadPoolExecutor(self.game.workers) if first is self else first._pool
         table = self._table is not None or self.game.attributes is not None
-        if not table and not is_overridden("configure_model", pl_module):
+        late = table or is_overridden("configure_model", pl_module)
+        if not late and is_settled(settled_defense(trainer, self.defense)):
             self._prepare(trainer, pl_module)  # a mistake then leaves no file
 
     @override
@@ -121,6 +123,11 @@ class Attack(Callback):
         self._population = self._given or find_population(trainer, self.game, self._table)
         layout = Layout.of(module)
         defense = settled_defense(trainer, self.defense)
+        if not is_settled(defense):
+            raise LeakageError(
+                "trainer.callbacks: Attack stands before Defend, which finds the noise that a"
+                " target epsilon asks for; put Defend first"
+            )
         self._match = Match(self.game, self._population, defense, layout)
         self._curve = [self._match.at(game) for game in self.game.curve()]
         mine = _attacks(trainer).index(self)

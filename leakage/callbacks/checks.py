@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning import Callback, LightningModule, Trainer
 
 from leakage.callbacks.defend import Defend
-from leakage.defenses import Defense, NoDefense, bottlenecks
+from leakage.defenses import Defense, NoDefense, bottlenecks, dp_of
 from leakage.errors import LeakageError
 
 
@@ -45,6 +45,12 @@ def settled_defense(trainer: Trainer, defense: Defense) -> Defense:
     """The defense as training has settled it: the noise that follows from a target."""
     found = defends(trainer, defense)
     return found[0].settled if found else defense
+
+
+def is_settled(defense: Defense) -> bool:
+    """Whether the noise of DP is known, as it is without DP."""
+    dp = dp_of(defense)
+    return dp is None or dp.sigma is not None
 
 
 def defense_label(module: LightningModule, defense: Defense) -> str:

@@ -36,6 +36,8 @@ def introduce(writer: SummaryWriter, secret: str, told: Mapping[str, Any]) -> No
         "AUROC, rounds so far": f"(attack|baseline)/{secret}/.*/auroc_rounds$",
         "gain in AUROC over the best baseline": f"attack/{secret}/.*/gain$",
         "bits": f"attack/{secret}/.*/bits$",
+        "what is proven, bits": f"information/{secret}/(entropy|bits_floor|bits_ceiling)$",
+        "epsilon": "privacy/epsilon_.*",
         "utility": "utility/val_(accuracy|auroc)$",
     }
     layout = {title: ["Multiline", [tags]] for title, tags in charts.items()}
