@@ -16,10 +16,10 @@ from functools import partial
 from glob import escape
 
 from leakage.adversaries.baselines import IMPUTATION, Baselines, baselines_of
-from leakage.adversaries.looks import ENROLLED, Look, Sight, beside, guess, sights
+from leakage.adversaries.looks import ENROLLED, NOISELESS, Look, Sight, beside, guess, sights
 from leakage.adversaries.posterior import Observed
 from leakage.dealing import Dealer, Units
-from leakage.defenses import Defense, NoDefense
+from leakage.defenses import Defense, NoDefense, noiseless
 from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
@@ -49,6 +49,8 @@ from leakage.rounds import (
 from leakage.rules import Game
 from leakage.secrets import Distribution
 from leakage.secrets.base import Hand
+
+_REPEATS = 10  # releases of each shadow batch, where its noise is drawn anew each time
 
 
 class Match:
@@ -111,6 +113,12 @@ class Match:
         self._judge = Judge(game, self.truth, parties, proof)
         self.target: int | None = None
         self.reuse: dict[str, str] = {}
+
+    @property
+    def _noisy(self) -> bool:
+        """Whether whoever knows of M looks past its noise: not at pairs, nor at users."""
+        alone = not self.surface.paired and not self._users
+        return alone and noiseless(self._defense) is not None
 
     @property
     def _users(self) -> int:
@@ -213,7 +221,8 @@ class Match:
 
     def _looks(self, knowledge: tuple[str, ...], round_: int) -> list[Look]:
         """Who looks at the releases of a round: each adversary, and one at each layer alone."""
-        game, surface, seed = self.game, self.surface, derived_seed(self.game.seed, "view")
+        game, seed = self.game, derived_seed(self.game.seed, "view")
+        surface = replace(self.surface, noisy=bool(HEADLINE & set(knowledge)) and self._noisy)
         looks = [
             Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed))
             for a in game.players
@@ -253,6 +262,10 @@ class Match:
             split: self._releases(engine, split, hands[split], defense, round_)
             for split in (FIT, CALIBRATE)
         }
+        clean = noiseless(defense)
+        if clean is not None and self._noisy:
+            own[NOISELESS] = self._releases(engine, FIT, hands[FIT], clean, round_)
+            own[FIT] = replace(own[FIT], batches=hands[FIT].batches.repeat(_REPEATS, 1))
         if self._users:
             met = self._dealer.met()
             own[ENROLLED] = self._releases(engine, ENROLLED, met, defense, round_)

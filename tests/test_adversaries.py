@@ -29,7 +29,15 @@ from leakage.adversaries import (
     Surface,
 )
 from leakage.adversaries.posterior import Observed, answer, calibrate, posterior
-from leakage.adversaries.views import Columns, CountSketch, FTest, View, Whole
+from leakage.adversaries.views import (
+    Columns,
+    CountSketch,
+    FTest,
+    Subspace,
+    View,
+    Whole,
+    entries,
+)
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.gradients.telling import f_statistic
@@ -161,6 +169,26 @@ def test_a_column_that_separates_perfectly_is_kept() -> None:
     table = np.zeros((100, 4), dtype=np.float32)
     table[:, 2] = values
     assert kept_by_f_test(table, values, 1) == [2]
+
+
+@pytest.mark.parametrize(("n", "p", "count"), [(40, 90, 6), (90, 40, 6), (10, 30, 16)])
+def test_a_subspace_is_that_of_the_principal_directions(n: int, p: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(n)
+    rows = torch.randn(n, p, generator=generator) * torch.linspace(3, 0.1, p) + 5
+    reduce = Subspace(count).fit(rows.split(7), torch.zeros(n, dtype=torch.int64))
+    _, _, turned = np.linalg.svd((rows - rows.mean(0)).double().numpy(), full_matrices=False)
+    kept = turned[: min(count, n - 1)]
+    found = reduce(torch.eye(p)).double().numpy()  # (p, m)
+    assert found.shape == (p, len(kept))
+    assert np.allclose(found @ found.T, kept.T @ kept, atol=1e-4)
+
+
+def test_who_knows_of_noise_looks_along_the_principal_directions() -> None:
+    noisy = entries("auto", 100, 1000, 0, noisy=True)
+    assert isinstance(noisy, Subspace)
+    assert entries("auto", 100, 1000, 0) == FTest(100)
+    assert entries("f_test", 100, 1000, 0, noisy=True) == FTest(100)
+    assert isinstance(entries("auto", 100, 10**6, 0, noisy=True), CountSketch)
 
 
 @given(

@@ -27,6 +27,7 @@ from leakage.defenses import (
     RecordPruning,
     Rehearsal,
     Sign,
+    noiseless,
 )
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
@@ -404,3 +405,15 @@ def test_a_release_is_told_how_many_records_its_mean_is_over(engine: GradientEng
     summed = releases_of(engine, TABLE, Sum(), generator())
     means = releases_of(engine, TABLE, NoDefense(), generator())
     assert torch.equal(summed, 3 * means)
+
+
+def test_what_dp_adds_its_noise_to_is_what_stands_before_it() -> None:
+    rows = gradients()
+    dp = DP(clip=1.0, batch=4, sigma=0.5)
+    for defense in (dp, Chain([RecordPruning(0.5), dp, Sign()]), Chain([Chain([dp]), Sign()])):
+        clean = noiseless(defense)
+        assert clean is not None
+        assert torch.equal(released(clean, rows), rows * 4 / 4)
+        assert torch.equal(clean.per_record(rows, LAYOUT), defense.per_record(rows, LAYOUT))
+    assert noiseless(DP(clip=1.0, batch=4, sigma=0.0)) is None
+    assert noiseless(Chain([Pruning(), Sign()])) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from scipy import stats
 from torch import Tensor
 
 from leakage.accounting.gaussian import gaussian_epsilon
+from leakage.adversaries import LogisticRegression
 from leakage.defenses import DP, Chain, Defense, Pruning, Sign
 from leakage.metrics.information import entropy_bits, gaussian_bits
 from leakage.metrics.intervals import Estimate
@@ -24,13 +26,32 @@ from leakage.secrets import Attribute, Distribution, Membership, Property, Secre
 CLIP = 0.5
 
 
-def farthest_apart(n: int = 12_000, seed: int = 0) -> Population:
+def farthest_apart(n: int = 12_000, seed: int = 0, features: int = 3) -> Population:
     """Records whose gradients are +C e and -C e by their value of a: nothing tells more."""
     codes = torch.randint(2, (n,), generator=torch.Generator().manual_seed(seed))
-    x = torch.zeros(n, 3)
+    x = torch.zeros(n, features)
     generator = torch.Generator().manual_seed(seed + 1)
     x[:, 0] = (codes - 0.5) * (10 + torch.rand(n, generator=generator))  # far beyond C
     return population(x, codes)
+
+
+def test_noise_in_many_directions_hides_no_more_than_in_few() -> None:
+    """Who knows where gradients lie before the noise loses nothing to all other directions."""
+    generator = torch.Generator().manual_seed(9)
+    narrow = farthest_apart(features=800)
+    turn = torch.linalg.qr(torch.randn(800, 800, generator=generator)).Q
+    x = narrow.features @ turn  # the one direction is in all entries
+    records = population(x, narrow.traits["a"].codes)
+    defense = DP(CLIP, 64, 4.0)
+    game = linear_game(k=4, shadow_batches=200)
+    graded = play(game, records, LinearLoss(800), defense)
+    found = pick(graded, LINEAR.name, knowledge="adaptive").figures["auroc"]
+    assert abs(found.value - stats.norm.cdf(2 / math.sqrt(2))) < 0.02
+    blind = replace(game, adversaries=[LogisticRegression(reduce="f_test")])
+    drowned = pick(
+        play(blind, records, LinearLoss(800), defense), LINEAR.name, "alone", "adaptive"
+    )
+    assert drowned.figures["auroc"].value < found.value - 0.02
 
 
 def view_of(records: Population, defense: Defense, played: int = 1, **settings: Any) -> Any:

@@ -34,6 +34,7 @@ class Surface:
         averaged: records in the mean of a release, as far as the adversary knows.
         paired: whether each row is a release, then the gradient of the target record that may be
             in it: two halves with the same m entries each.
+        noisy: whether M adds noise to every entry, and shadow gradients are there without it.
     """
 
     layout: Layout
@@ -43,6 +44,7 @@ class Surface:
     levels: tuple[float, ...] = ()
     averaged: int = 1
     paired: bool = False
+    noisy: bool = False
 
 
 def checked_scores(adversary: Adversary, scores: Array, n: int, surface: Surface) -> Array:

@@ -39,7 +39,8 @@ class Classifier(Adversary):
     Attributes:
         features: m, how many numbers are left of a release.
         reduce: `f_test` keeps the entries that tell most, `sketch` adds entries up with random
-            signs; `auto`: the first up to 65,536 entries, the second above.
+            signs; `auto`: the first up to 65,536 entries, the second above; against noise in
+            every entry 32 principal directions of the shadow gradients before it.
     """
 
     features: int
@@ -59,7 +60,7 @@ class Classifier(Adversary):
     def view(self, surface: Surface, seed: int) -> View:
         # Of two halves no single entry tells anything: it is how they go together.
         reduce = "sketch" if surface.paired else self.reduce
-        return entries(reduce, self.features, surface.layout.p, seed)
+        return entries(reduce, self.features, surface.layout.p, seed, noisy=surface.noisy)
 
     @override
     def fit(

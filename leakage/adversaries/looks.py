@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import joblib
 import numpy as np
@@ -22,6 +23,8 @@ from leakage.releases import Reduce, Releases, reduced
 
 Floats = NDArray[np.float32]
 ENROLLED = "enrolled"
+NOISELESS = "noiseless"
+"""The shadow-fit batches before the noise of M, on which views are fitted where there is some."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ def sights(
 
     Args:
         looks: those of one knowledge of M, with the releases that the adversary makes itself, by
-            part; those of shadow-fit are what views are fitted on.
+            part; views are fitted on those without noise, else on those of shadow-fit.
         values: what each shadow release was drawn for, int64 (n,).
         challenge: the trials' releases, the same for all.
         targets: by split, the gradients of target records that are wholly known; they stand
@@ -68,11 +71,14 @@ def sights(
     own: dict[tuple[int, str, View], Sight] = {}
     maps: dict[tuple[int, str, View], Reduce] = {}
     for number, (some, parts) in enumerate(looks):
-        shadow = parts[FIT].kept()
+        learned = NOISELESS if NOISELESS in parts else FIT
+        shadow = parts[learned].kept()
         mine = {(number, look.layers, look.view): look for look in some}  # equal views are one
         fitted = {key: _fit(look, shadow, values) for key, look in mine.items()}
         for part, releases in parts.items():
-            kept = part == FIT and shadow is not releases
+            if part == NOISELESS:
+                continue
+            kept = part == learned and shadow is not releases
             through = partial(reduced, shadow) if kept else releases.through
             for key, rows in zip(fitted, through(list(fitted.values())), strict=True):
                 own.setdefault(key, {})[part] = rows.numpy()
@@ -92,7 +98,15 @@ def sights(
 
 def beside(sight: Sight, known: Sight) -> Sight:
     """A sight with what else is known of each batch, (n, q), in further columns."""
-    return sight | {part: np.concatenate([sight[part], rows], 1) for part, rows in known.items()}
+    return sight | {
+        part: np.concatenate([sight[part], _repeated(rows, len(sight[part]))], 1)
+        for part, rows in known.items()
+    }
+
+
+def _repeated(rows: NDArray[Any], n: int) -> NDArray[Any]:
+    """All rows again and again, n in all: those of batches that are released several times."""
+    return np.tile(rows, (n // len(rows), *[1] * (rows.ndim - 1)))
 
 
 def _fit(look: Look, shadow: Sequence[Tensor] | Releases, values: Tensor) -> Reduce:
@@ -116,7 +130,7 @@ def guess(
     Args:
         look: who guesses.
         sight: what it sees.
-        values: what each shadow batch was drawn for, int64 (n,).
+        values: what each shadow batch was drawn for, int64 (n,); it may be released several times.
         lines: by split, the candidates of each batch, int64 (n, c), where it is about users.
         users: those enrolled.
         seed: the only source of randomness.
@@ -133,7 +147,8 @@ def guess(
         return checked_scores(look.adversary, found, len(seen), look.surface)
 
     with _threads(threads):
-        scores = look.adversary.fit(sight[FIT], values, look.surface, seed)
+        known = _repeated(values, len(sight[FIT]))
+        scores = look.adversary.fit(sight[FIT], known, look.surface, seed)
         return Observed(
             [scored(CALIBRATE), *told.calibrate],
             [scored(CHALLENGE), *told.challenge],

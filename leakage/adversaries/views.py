@@ -26,7 +26,8 @@ class View(ABC):
         """Fixes the map on shadow releases.
 
         Args:
-            shadow: blocks of rows, float32 (rows, p), in order; may be gone through once.
+            shadow: blocks of rows, float32 (rows, p), in order; may be gone through once. Without
+                the noise of M, which the adversary's own gradients do not have yet.
             values: the secret of each row, int64 (n,).
         """
 
@@ -117,11 +118,39 @@ class CountSketch(View):
         return sums
 
 
+@dataclass(frozen=True)
+class Subspace(View):
+    """The principal directions of gradients without noise: where an M that adds noise adds least.
+
+    Noise as large in every direction drowns any single entry. Of gradients that vary in few
+    directions, what lies along these keeps all of the signal and a share count / p of the noise.
+
+    Args:
+        count: how many directions, at least 1.
+    """
+
+    count: int
+
+    @override
+    def fit(self, shadow: Iterable[Tensor], values: Tensor) -> Reduce:
+        rows = torch.cat(list(shadow))
+        rows = rows - rows.mean(0)
+        # From the n x n products: p is far larger than n.
+        variance, sides = torch.linalg.eigh((rows @ rows.T).double())
+        varies = variance > variance[-1] * 1e-10
+        sides = sides[:, varies][:, -self.count :]
+        directions = torch.linalg.qr(rows.T @ sides.float()).Q  # (p, m)
+        return lambda seen: seen @ directions
+
+
+_DIRECTIONS = 32
 _SKETCHED = 2**16  # entries from which on an F-test would keep too many releases
 
 
-def entries(reduce: str, count: int, p: int, seed: int) -> View:
+def entries(reduce: str, count: int, p: int, seed: int, *, noisy: bool = False) -> View:
     """The view of p entries that `reduce` names: `f_test`, `sketch`, or `auto`."""
+    if reduce == "auto" and noisy and p <= _SKETCHED:
+        return Subspace(_DIRECTIONS)
     if reduce == "sketch" or (reduce == "auto" and p > _SKETCHED):
         return CountSketch(count, seed)
     return FTest(count)

@@ -8,7 +8,7 @@ from leakage.defenses.bottleneck import (
     penalty,
     silenced,
 )
-from leakage.defenses.chain import Chain, dp_of
+from leakage.defenses.chain import Chain, dp_of, noiseless
 from leakage.defenses.dp import DP
 from leakage.defenses.perturbation import Perturbation
 from leakage.defenses.pruning import Pruning, RecordPruning
@@ -32,6 +32,7 @@ __all__ = [
     "bottlenecks",
     "dp_of",
     "fit_surrogate",
+    "noiseless",
     "penalty",
     "silenced",
 ]

@@ -116,6 +116,17 @@ def dp_of(defense: Defense) -> DP | None:
     return next((stage for stage in _flat([defense]) if isinstance(stage, DP)), None)
 
 
+def noiseless(defense: Defense) -> Defense | None:
+    """What a defense under DP adds its noise to, divided by B; None where it adds none."""
+    stages = list(_flat([defense]))
+    at = next((i for i, stage in enumerate(stages) if isinstance(stage, DP)), None)
+    if at is None:
+        return None
+    dp = stages[at]
+    assert isinstance(dp, DP)
+    return Chain([*stages[:at], replace(dp, sigma=0.0, epsilon=None)]) if dp.sigma else None
+
+
 def _flat(stages: list[Defense]) -> Iterator[Defense]:
     """The stages with chains among them taken apart."""
     for stage in stages:
