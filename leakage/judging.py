@@ -17,6 +17,7 @@ from leakage.metrics.ranking import auroc
 from leakage.metrics.view import Proof, information_view
 from leakage.rounds import HEADLINE, INFORMATION, SEEN, Graded, Key, Observation
 from leakage.rules import Game
+from leakage.secrets import User
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Judge:
                 yield Graded(round_, rounds, knowledge, name, layers, rival, figures, *worst, given)
             key = self._strongest(answers)
             releases = 1 if rounds == "alone" else played
-            view = information_view(key[1], graded[key], prior, releases, self._proof)
+            side = self._game.knows_features
+            view = information_view(key[1], graded[key], prior, releases, self._proof, side)
             nobody = answers[(), PRIOR, SEEN]
             yield Graded(round_, rounds, (), INFORMATION, SEEN, "", view, {}, {}, nobody)
 
@@ -139,5 +141,6 @@ def proof_of(defense: Defense, game: Game, c: int) -> Proof | None:
     dp = dp_of(defense)
     if dp is None or dp.sigma is None:
         return None
-    changed = game.secret.changed(game.k, c).numpy()
-    return Proof(dp.sigma, dp.delta, changed, side=game.knows_features)
+    # The others of a user's batch are strangers to that user: they change with the secret.
+    k = game.k + game.others if isinstance(game.secret, User) else game.k
+    return Proof(dp.sigma, dp.delta, game.secret.changed(k, c).numpy())

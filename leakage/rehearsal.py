@@ -49,7 +49,12 @@ class Rehearsals:
         splits = {**population.splits, FIT: own, _OWN: own[:0]}
         rehearsed = replace(game, shadow_batches=defense.rehearses, shadow_k=None)
         records = replace(population, splits=splits)
-        game.secret.check(records, rehearsed.sizes)
+        try:
+            game.secret.check(records, rehearsed.sizes)
+        except LeakageError as error:  # by the name that the split has
+            raise LeakageError(
+                str(error).replace(f"the {FIT} split", f"the {_OWN} split")
+            ) from None
         self._defender = Dealer(
             replace(rehearsed, seed=derived_seed(game.seed, "rehearsal", "defender")),
             records,
@@ -69,17 +74,17 @@ class Rehearsals:
     def defender(self, engine: GradientEngine, round_: int) -> Defense:
         """M as the defender has fitted it in a round."""
         if self._last is None or self._last[0] != round_:
-            self._last = round_, self._fit(self._defender, engine, round_)
+            self._last = round_, self._fit("defender", self._defender, engine, round_)
             check_defense(self._last[1], self._layout, self._game.k)
         return self._last[1]
 
     def adversary(self, engine: GradientEngine, round_: int) -> Defense:
         """M as an adversary fits it again who knows how, but not what came of it."""
-        return self._fit(self._adversary, engine, round_)
+        return self._fit("adversary", self._adversary, engine, round_)
 
-    def _fit(self, dealer: Dealer, engine: GradientEngine, round_: int) -> Defense:
+    def _fit(self, who: str, dealer: Dealer, engine: GradientEngine, round_: int) -> Defense:
         hand = dealer.deal(FIT, round_)
-        seed = derived_seed(self._game.seed, "rehearsal", round_)
+        seed = derived_seed(self._game.seed, "rehearsal", who, round_)
         clients = hand.batches.shape[1] // hand.k if self._game.local else 1
         generator = Generator().manual_seed(seed)
         per_record = self._defense.record_map(self._layout)

@@ -746,3 +746,44 @@ def test_a_clipped_gradient_never_exceeds_its_norm_however_long_it_is() -> None:
     gradients = torch.randn(2, 2**20, generator=generator()) + 0.5
     norms = Clip(1.0)(gradients).double().norm(dim=1)
     assert (norms - 1).abs().max() < 1e-6
+
+
+class _Apart(LightningModule):
+    """A loss of the difference of two positions, whose gradients all but cancel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.near, self.last = nn.Linear(16, 16), nn.Linear(16, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        x, y = batch
+        h = self.near(x)  # (k, 2, 16)
+        return ((self.last(h[:, 0] - h[:, 1]).squeeze(1) - y) ** 2).mean()
+
+
+@pytest.mark.parametrize("far", [1.0, 3e3, 3e4, 3e5, 1e8, 1e15])
+def test_no_record_exceeds_its_clip_however_its_positions_cancel(far: float) -> None:
+    stream = torch.Generator().manual_seed(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = _Apart()
+    x, y = torch.randn(40, 2, 16, generator=stream), torch.randn(40, generator=stream) * 20
+    x[8:] += far * torch.randn(32, 1, 16, generator=stream)
+    engine = GradientEngine(module, TensorDataset(x, y), torch.arange(8))
+    assert engine.plan.path == "factored"
+    clipped = engine.means(torch.arange(40).unsqueeze(1), generator(), Clip(1.0))
+    assert float(clipped.double().norm(dim=1).max()) <= 1 + 1e-6
+    assert float(clipped[:8].norm(dim=1).min()) > 0.99  # ordinary ones keep all that they may
+
+
+def test_a_record_of_enormous_features_and_no_gradient_is_no_nan_under_clipping() -> None:
+    stream = torch.Generator().manual_seed(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = _Apart()
+    x, y = torch.randn(40, 2, 16, generator=stream), torch.randn(40, generator=stream)
+    x[39] = 1e20
+    engine = GradientEngine(module, TensorDataset(x, y), torch.arange(8))
+    clipped = engine.means(torch.arange(40).unsqueeze(1), generator(), Clip(1.0))
+    assert clipped.isfinite().all()
+    assert float(clipped.norm(dim=1).max()) <= 1 + 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from scipy import stats
 from torch import Tensor
 
 from leakage.accounting.gaussian import gaussian_epsilon
-from leakage.adversaries import LogisticRegression
+from leakage.adversaries import LogisticRegression, NearestMean
 from leakage.defenses import DP, Chain, Defense, Pruning, Sign
 from leakage.metrics.information import entropy_bits, gaussian_bits
 from leakage.metrics.intervals import Estimate
-from leakage.metrics.view import NO_GUARANTEE, NO_PROOF, Proof, information_view
-from leakage.population import Population
+from leakage.metrics.view import NO_GUARANTEE, NO_PROOF, SIDE, Proof, information_view
+from leakage.population import SPLITS, Population
 from leakage.rounds import INFORMATION
 from leakage.secrets import Attribute, Distribution, Membership, Property, Secret, User
 
@@ -48,9 +49,7 @@ def test_noise_in_many_directions_hides_no_more_than_in_few() -> None:
     found = pick(graded, LINEAR.name, knowledge="adaptive").figures["auroc"]
     assert abs(found.value - stats.norm.cdf(2 / math.sqrt(2))) < 0.02
     blind = replace(game, adversaries=[LogisticRegression(reduce="f_test")])
-    drowned = pick(
-        play(blind, records, LinearLoss(800), defense), LINEAR.name, "alone", "adaptive"
-    )
+    drowned = pick(play(blind, records, LinearLoss(800), defense), LINEAR.name, "alone", "adaptive")
     assert drowned.figures["auroc"].value < found.value - 0.02
 
 
@@ -139,8 +138,9 @@ def test_who_knows_the_records_is_under_no_ceiling_of_the_secret() -> None:
     x[:, 0] = codes * 1.0
     records = population(x, codes, one_hot=(0,))
     view, _ = view_of(records, DP(CLIP, 64, 1.0), secret=secret, k=4)
-    assert math.isnan(view["bits_ceiling"].value)
-    assert "phi(z)" in view["bits_ceiling"].note
+    for name in ("bits_floor", "bits_fano", "bits_ceiling", "error_floor"):
+        assert math.isnan(view[name].value)  # what phi(z) tells is no leak of the release
+        assert view[name].note == SIDE
     assert "asr_ceiling" not in view
     assert view["epsilon_release_secret"].note.startswith("the secret changed: 1 record replaced")
 
@@ -207,3 +207,24 @@ def test_an_attack_without_an_interval_proves_nothing() -> None:
     assert math.isnan(view["bits_floor"].value)
     assert view["bits_floor"].note == "no interval: few"
     assert math.isnan(view["bits_fano"].value)
+
+
+def test_others_who_are_strangers_to_a_user_change_with_the_user() -> None:
+    generator = torch.Generator().manual_seed(0)
+    units = torch.arange(48 * 200) // 200
+    directions = 10 * torch.nn.functional.normalize(torch.randn(48, 8, generator=generator))
+    records = population(directions[units], units % 2)
+    ends = [0, 1, 2, 3, 25, 44, 47]
+    spans = zip(SPLITS, pairwise(ends), strict=True)
+    splits = {name: torch.arange(low * 200, high * 200) for name, (low, high) in spans}
+    records = replace(records, units=units, splits=splits)
+    secret = User(candidates=2, enrolment=20, queries=20)
+    game = linear_game(secret=secret, k=2, others=60, adversaries=[NearestMean()])
+    game = replace(game, shadow_batches=300, calibrate_batches=300, trials=1000)
+    graded = play(game, records, LinearLoss(8), DP(CLIP, 64, 8.0))
+    view = pick(graded, INFORMATION).figures
+    attack = pick(graded, "NearestMean", knowledge="adaptive").figures
+    assert attack["asr"].value > 0.7  # more than the two records of the client could tell
+    assert attack["asr"].value <= view["asr_ceiling"].value
+    assert attack["auroc"].value <= view["auroc_ceiling"].value
+    assert view["epsilon_release_secret"].note.startswith("the secret changed: 62 records")

@@ -79,6 +79,8 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
     if epsilon == 0:
         return 2 * float(stats.norm.ppf((1 + delta) / 2))  # delta(0) = 2 Phi(mu/2) - 1
     low = high = 2 * float(stats.norm.ppf((1 + delta) / 2))
+    if gaussian_delta(epsilon, low) >= delta:  # an epsilon that is lost beside 1
+        return low
     while gaussian_delta(epsilon, high) < delta:
         high = 2 * high
     return float(optimize.brentq(lambda m: gaussian_delta(epsilon, m) - delta, low, high))

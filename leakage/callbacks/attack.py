@@ -132,6 +132,11 @@ class Attack(Callback):
         self._curve = [self._match.at(game) for game in self.game.curve()]
         mine = _attacks(trainer).index(self)
         suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
+        if defense.rehearses and mine:
+            raise LeakageError(
+                f"trainer.callbacks: {defense.label} is fitted against the secret of one Attack,"
+                f" found {len(_attacks(trainer))}; train once for each secret"
+            )
         label = defense_label(module, defense)
         self._ledger = Ledger(self.game, label, self._population, self._match, suffix)
         self._seconds.clear()

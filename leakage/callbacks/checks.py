@@ -23,6 +23,11 @@ def check_training(
             f"trainer.callbacks: the attack is on the defense {defense.label}, but training goes"
             f" through {found}; give Defend and Attack one and the same defense"
         )
+    if defense.record_wise and (found_at := bottlenecks(module)):
+        raise LeakageError(
+            f"model: {found_at[0][0]} is a bottleneck, which draws at random, so that no record has"
+            f" a gradient of its own for {defense.label}; leave one of the two out"
+        )
     if not module.automatic_optimization and not named_loss:
         raise LeakageError(
             f"model {type(module).__name__}: under manual optimization training_step is no loss;"

@@ -124,6 +124,9 @@ class Utility(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._judged:
             return
+        if not all(p.isfinite().all() for p in pl_module.parameters()):
+            _log.warning("utility: no figure, since weights are NaN or inf: training has diverged")
+            return
         start = time.perf_counter()
         for split, (records, _, units) in self._judged.items():
             self.hits[split] = self._predict(trainer, pl_module, records)
@@ -140,6 +143,8 @@ class Utility(Callback):
             try:
                 against = against()
                 self._check_same_records(against)
+                if not against.hits:
+                    raise LeakageError("its training has diverged")
             except Exception as error:  # the run itself is over, and loses nothing
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 _log.warning("utility: the undefended twin failed, so no loss_vs_none: %s", said)

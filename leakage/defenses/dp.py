@@ -43,9 +43,10 @@ class DP(Defense):
     def __post_init__(self) -> None:
         if not (math.isfinite(self.clip) and self.clip > 0):
             raise LeakageError(f"defense.clip: a finite norm above 0 is needed, got {self.clip}")
-        if self.batch < 1:
+        if isinstance(self.batch, bool) or int(self.batch) != self.batch or self.batch < 1:
             raise LeakageError(
-                f"defense.batch: a declared batch of at least 1 record is needed, got {self.batch}"
+                "defense.batch: a declared batch of a whole number of records, at least 1, is"
+                f" needed, got {self.batch}"
             )
         if not 0 < self.delta < 1:
             raise LeakageError(f"defense.delta: a number in (0, 1) is needed, got {self.delta}")
@@ -57,6 +58,11 @@ class DP(Defense):
         if self.sigma is not None and not (math.isfinite(self.sigma) and self.sigma >= 0):
             raise LeakageError(
                 f"defense.sigma: a finite number of at least 0 is needed, got {self.sigma}"
+            )
+        if self.sigma and not 1e-30 <= self.sigma * self.clip <= 1e30:
+            raise LeakageError(
+                f"defense.sigma: noise of sigma * clip = {self.sigma * self.clip:g} is beyond what"
+                " gradients can hold; between 1e-30 and 1e+30 is needed"
             )
         if self.epsilon is not None and not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise LeakageError(

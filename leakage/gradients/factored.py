@@ -225,7 +225,7 @@ def _clipped(
 ) -> Iterator[tuple[Layer, Tensor, Tensor]]:
     """Factors whose gradients have the norm of the clipped ones: b is scaled, a is not."""
     squares = torch.stack([layer.squared_norms(a, b) for layer, a, b in factors]).sum(0)
-    scales = clip.scales(squares.clamp(min=0).sqrt())
+    scales = clip.scales(squares.sqrt()).float()
     return ((layer, a, b * scales[:, None, None]) for layer, a, b in factors)
 
 

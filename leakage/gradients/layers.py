@@ -40,6 +40,9 @@ class Workspace:
         return self._kept[:size].view(shape)
 
 
+_ROUNDING = 3e-7  # of float32 sums over rows
+
+
 class Layer(ABC):
     """The rule of one kind of layer.
 
@@ -78,9 +81,9 @@ class Layer(ABC):
         raise NotImplementedError
 
     def squared_norms(self, a: Tensor, b: Tensor) -> Tensor:
-        """The squared norm of its part of each record's gradient, (m,)."""
+        """The squared norm of its part of each record's gradient, float64 (m,), never too small."""
         parts = self.gradients(a, b).values()
-        return torch.stack([part.square().sum(1) for part in parts]).sum(0)
+        return torch.stack([_lengths(part).square() for part in parts]).sum(0)
 
 
 class Product(Layer):
@@ -130,15 +133,19 @@ class Product(Layer):
     @override
     def squared_norms(self, a: Tensor, b: Tensor) -> Tensor:
         rows, (width, fan_in) = a.shape[1], (b.shape[2], a.shape[2])
+        weighted, biased = "weight" in self.spans, float("bias" in self.spans)
+        squares = _lengths(a).square() * weighted + biased  # (m, rows)
+        if rows == 1:
+            return (squares * _lengths(b).square())[:, 0]
+        # Rows may cancel: what is left of float32 sums can be longer than the exact gradient.
+        rounding = _ROUNDING * (squares.sqrt() * _lengths(b)).sum(1)
         if rows * (width + fan_in) > 2 * width * fan_in:
-            return super().squared_norms(a, b)
+            return (super().squared_norms(a, b).sqrt() + rounding).square()
         # |b^T a|^2 is the sum of (a a^T) * (b b^T): no gradient is formed.
-        gram = torch.zeros(len(a), rows, rows, device=a.device)
-        if "weight" in self.spans:
-            gram += torch.bmm(a, a.transpose(1, 2))
-        if "bias" in self.spans:
-            gram += 1
-        return (gram * torch.bmm(b, b.transpose(1, 2))).sum((1, 2))
+        a, b = a.double(), b.double()
+        gram = torch.bmm(a, a.transpose(1, 2)) * weighted + biased
+        exact = (gram * torch.bmm(b, b.transpose(1, 2))).sum((1, 2)).clamp(min=0)
+        return (exact.sqrt() + rounding).square()
 
 
 class Lookup(Layer):
@@ -262,3 +269,9 @@ def _patches(layer: Any, x: Tensor) -> Tensor:
     return F.unfold(
         x, layer.kernel_size, dilation=layer.dilation, padding=layer.padding, stride=layer.stride
     )
+
+
+def _lengths(vectors: Tensor) -> Tensor:
+    """The l2 norms along the last dimension, in float64: float32 squares would overflow."""
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, dtype=torch.float64)
+    return lengths

@@ -19,6 +19,7 @@ from leakage.metrics.information import entropy_bits, information_floor
 from leakage.metrics.intervals import Estimate, Floats, Ints
 
 NO_PROOF = "no proven upper bound: M is not differentially private"
+SIDE = "nothing follows for the release alone: the adversary knows phi(z) beside it"
 NO_GUARANTEE = "no guarantee for this secret: the bound allows all of it"
 
 
@@ -30,14 +31,11 @@ class Proof:
         sigma: the noise multiplier, at least 0.
         delta: at which an epsilon is told.
         changed: records by which batches of two values of the secret differ, (c, c).
-        side: whether the adversary knows something of the records beside the release: then no
-            bound on what it gets of the secret follows, only the epsilon.
     """
 
     sigma: float
     delta: float
     changed: Ints
-    side: bool = False
 
 
 def information_view(
@@ -46,6 +44,7 @@ def information_view(
     prior: Floats,
     releases: int,
     proof: Proof | None,
+    side: bool = False,
 ) -> dict[str, Estimate]:
     """What is known of I(a; g~) and of the error, in bits and shares.
 
@@ -60,6 +59,8 @@ def information_view(
         prior: P(a), (c,).
         releases: that it saw of one batch or client.
         proof: what M proves; None where it proves nothing.
+        side: whether the adversary knows phi(z) beside the release: what it gets is then no floor
+            of I(a; g~), and no bound on it follows; the epsilons hold.
     """
     entropy, c, n = entropy_bits(prior), len(prior), figures["asr"].n
     units = figures["asr"].units
@@ -76,16 +77,15 @@ def information_view(
         "bits_floor": exact(floor.low, told if not np.isnan(floor.low) else floor.note),
         "bits_fano": exact(fano, f"{told}, from its error alone (Fano)"),
     }
-    if proof is None:
-        return view | {
-            "bits_ceiling": exact(np.nan, NO_PROOF),
-            "error_floor": exact(np.nan, NO_PROOF),
-        }
-    mus = secret_mu(proof.changed, proof.sigma, releases)
-    if proof.side:
-        why = "no bound follows: the adversary knows phi(z) beside the release"
+    if side:
+        view |= {name: exact(np.nan, SIDE) for name in ("bits_floor", "bits_fano")}
+    if proof is None or side:
+        why = SIDE if side else NO_PROOF
         view |= {name: exact(np.nan, why) for name in ("bits_ceiling", "error_floor")}
-    else:
+    if proof is None:
+        return view
+    mus = secret_mu(proof.changed, proof.sigma, releases)
+    if not side:
         bits, success = information_ceiling(mus, prior), success_ceiling(mus, prior)
         note = NO_GUARANTEE if bits >= entropy - 1e-9 else ""
         least = error_floor(mus, prior)
