@@ -60,7 +60,7 @@ def is_known(key: str) -> bool:
     key = key.replace(".init_args", "")
     if "." not in key:
         return key in TOP | set(CLASSES)
-    if key in CLASSES:
+    if key.removesuffix(".help") in CLASSES:
         return True
     section = next((part for part in CLASSES if key.startswith(f"{part}.")), None)
     if section is None:

@@ -71,7 +71,8 @@ class DP(Defense):
         if self.sigma is not None and self.epsilon is not None:
             raise LeakageError(
                 f"defense.epsilon: sigma = {self.sigma:g} is given, and a target of"
-                f" {self.epsilon:g} would ask for a noise of its own; give one of them"
+                f" {self.epsilon:g} would ask for a noise of its own; give one of them and null for"
+                " the other"
             )
 
     @override

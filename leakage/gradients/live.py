@@ -130,6 +130,8 @@ class LiveRecords:
         self._quiet: warnings.catch_warnings[None] | None = warnings.catch_warnings()
         self._quiet.__enter__()  # the first layer is told of in each step
         warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        # A batch needs no gradient itself, which torch would say again in every step.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
         try:
             self._hooks = GradSampleHooks(module, loss_reduction="mean", strict=False)
         except Exception:

@@ -18,7 +18,7 @@ from leakage.metrics.guarantee import (
 from leakage.metrics.information import entropy_bits, information_floor
 from leakage.metrics.intervals import Estimate, Floats, Ints
 
-NO_PROOF = "no proven upper bound: M is not differentially private"
+NO_PROOF = "no proven upper bound: the defense is not differentially private"
 SIDE = "nothing follows for the release alone: the adversary knows phi(z) beside it"
 NO_GUARANTEE = "no guarantee for this secret: the bound allows all of it"
 

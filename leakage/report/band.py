@@ -43,11 +43,17 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
     if math.isnan(ceiling):
         axes.axvspan(low, entropy, fill=False, hatch="//", alpha=0.3, label="no proof from above")
     else:
-        axes.axvspan(low, max(low, ceiling), color="tab:green", alpha=0.2, label="proven band")
-        axes.axvline(ceiling, color="tab:green", label="nobody exceeds (DP)")
+        nothing = ceiling >= entropy - 1e-9
+        color = "tab:orange" if nothing else "tab:green"
+        told = (
+            "DP guarantees nothing for this secret" if nothing else "the truth lies here (proven)"
+        )
+        axes.axvspan(low, max(low, ceiling), color=color, alpha=0.2, label=told)
+        if not nothing:
+            axes.axvline(ceiling, color=color, label="nobody exceeds (DP)")
     if low:
         axes.axvline(low, color="tab:red", label="provably leaked (95%)")
-    axes.axvline(entropy, color="black", linestyle=":", label="H(a)")
+    axes.axvline(entropy, color="black", linestyle=":", label="all of the secret")
     bits = [row for row in rows if row.metric == "bits" and row.knowledge]
     if bits[0].defense == "none":  # static and adaptive are one
         bits = [row for row in bits if row.knowledge != "static"]
@@ -55,6 +61,7 @@ def _draw(axes: Axes, rows: Sequence[Row]) -> None:
         axes.plot(row.value, place, "o", color="tab:blue")
         if not math.isnan(row.low):
             axes.plot([row.low, row.value], [place, place], "-", color="tab:blue")
+    axes.plot([], [], "o-", color="tab:blue", label="an adversary, with its lower limit")
     names = [
         row.adversary if row.defense == "none" else f"{row.adversary}, {row.knowledge}"
         for row in bits

@@ -14,6 +14,7 @@ from leakage import __version__
 from leakage.population import Population
 
 _LIBRARIES = ("torch", "lightning", "scikit-learn", "numpy", "scipy", "torchmetrics")
+_ACCOUNTED = ("opacus", "dp-accounting")
 
 
 def write_run(
@@ -50,7 +51,9 @@ def write_run(
         "utility": dict(utility),
         "privacy": {name: _number(value) for name, value in privacy.items()},
         "versions": {"leakage": __version__, "python": platform.python_version()}
-        | {library: version(library) for library in _LIBRARIES},
+        | {
+            library: version(library) for library in (*_LIBRARIES, *(_ACCOUNTED if privacy else ()))
+        },
     }
     part = path.with_suffix(".json.part")
     part.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")

@@ -94,7 +94,7 @@ def _strongest(rows: Sequence[Row]) -> str:
     last = [row for row in last if (row.round, row.rounds) == (last[-1].round, last[-1].rounds)]
     best = max(last, key=lambda row: row.value)
     together = "all rounds together" if best.rounds == "sum" else f"round {best.round}"
-    known = "" if best.defense == "none" else ", which knows of the defense"
+    known = "" if best.defense == "none" else f" ({best.knowledge})"
     return f"strongest: {best.adversary}{known}, {together}: AUROC {_interval(best)}"
 
 
@@ -114,9 +114,12 @@ def _information(rows: Sequence[Row]) -> list[str]:
         error = found["error_floor"].value
         said += f" ({ceiling.note})" if ceiling.note else f", so anybody errs in {error:.3f}"
     lines = [said]
-    for metric in ("epsilon_release_record", "epsilon_release_secret"):
+    for metric, what in (
+        ("epsilon_release_record", "whoever sees whose batch a release is"),
+        ("epsilon_release_secret", "the same for the secret"),
+    ):
         if metric in found:
-            lines.append(f"epsilon {found[metric].value:.3g}: {found[metric].note}")
+            lines.append(f"{what}: epsilon {found[metric].value:.3g}, {found[metric].note}")
     return lines
 
 

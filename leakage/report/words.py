@@ -46,7 +46,8 @@ def priced(figures: Mapping[str, Estimate]) -> list[str]:
             found = figures[f"{split}_accuracy"]
             said.append(f"{split} accuracy {_with_limits(found)} on {found.n} records")
     if "loss_vs_none" in figures:
-        said.append(f"{_with_limits(figures['loss_vs_none'])} less than the undefended run")
+        loss = _with_limits(figures["loss_vs_none"])
+        said.append(f"undefended run less this one: {loss}")
     return [", ".join(said)] if said else []
 
 
@@ -59,10 +60,10 @@ def spent(privacy: Mapping[str, float]) -> list[str]:
     if "epsilon_training" not in privacy:
         return []
     return [
-        f"training under DP: epsilon {privacy['epsilon_training']:.3g} for one record added or"
-        f" removed, {privacy['steps']:g} steps (RDP {privacy['epsilon_training_rdp']:.3g}, PRV"
-        f" {privacy['epsilon_training_prv']:.3g}), delta = {privacy['delta']:g}, sigma ="
-        f" {privacy['sigma']:.4g}, q = {privacy['q']:.4g}"
+        f"all of training, batches drawn at random: epsilon {privacy['epsilon_training']:.3g}, one"
+        f" record added or removed, {privacy['steps']:g} steps (RDP"
+        f" {privacy['epsilon_training_rdp']:.3g}, PRV {privacy['epsilon_training_prv']:.3g}),"
+        f" delta = {privacy['delta']:g}, sigma = {privacy['sigma']:.4g}, q = {privacy['q']:.4g}"
     ]
 
 
