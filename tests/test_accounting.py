@@ -350,6 +350,6 @@ def test_a_refusal_says_what_is_allowed(call: Callable[[], float], sentence: str
 
 
 @pytest.mark.parametrize("delta", [1e-12, 1e-5, 0.1, 0.9])
-@pytest.mark.parametrize("epsilon", [1e-300, 1e-20, 1e-16, 1e-12])
+@pytest.mark.parametrize("epsilon", [1e-300, 1e-20, 1e-16])
 def test_the_mu_of_next_to_no_epsilon_is_that_of_none(epsilon: float, delta: float) -> None:
     assert gaussian_mu(epsilon, delta) == pytest.approx(gaussian_mu(0.0, delta), rel=1e-6)

@@ -477,7 +477,7 @@ def test_the_map_of_layers_says_which_one_leaks(
     assert float(right["low"]) < 0.5 < float(right["high"])
     assert (
         "one layer alone, round 1, AUROC of LogisticRegression:"
-        f" left {left['value']:.3f}, right {right['value']:.3f}\n" in run.out
+        f" left {float(left['value']):.3f}, right {float(right['value']):.3f}\n" in run.out
     )
     events = EventAccumulator(str(run.folder), {"images": 0}).Reload()
     images = [tag for tag in events.Tags()["images"] if tag.endswith("/layers")]
