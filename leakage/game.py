@@ -265,7 +265,7 @@ class Match:
         clean = noiseless(defense)
         if clean is not None and self._noisy:
             own[NOISELESS] = self._releases(engine, FIT, hands[FIT], clean, round_)
-            own[FIT] = replace(own[FIT], batches=hands[FIT].batches.repeat(_REPEATS, 1))
+            own[FIT] = replace(own[FIT], repeats=_REPEATS)
         if self._users:
             met = self._dealer.met()
             own[ENROLLED] = self._releases(engine, ENROLLED, met, defense, round_)

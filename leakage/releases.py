@@ -26,16 +26,20 @@ def release(
     generator: Generator,
     clients: int = 1,
     values: Tensor | None = None,
+    repeats: int = 1,
 ) -> Iterator[Tensor]:
     """g~ = M(g) for each row of record indices (n, clients * k), as blocks of float32 (rows, p).
 
     M sees a number of rows that p alone decides, and stochastic layers have a stream of their own:
     so no release depends on the memory. An M that reads the secret is told `values` (n,).
+    Each row is released `repeats` times, one after the other.
     """
     layout = engine.layout
     stochastic = Generator().manual_seed(generator.initial_seed())
     for means in engine.blocks(batches, stochastic, defense.record_map(layout), None, clients):
         for some in means.split(rows_at_once(layout.p)):
+            if repeats > 1:
+                some = some.repeat_interleave(repeats, 0)
             knowing = defense
             if values is not None and defense.reads_secret:
                 knowing, values = defense.told(values[: len(some)]), values[len(some) :]
@@ -54,6 +58,7 @@ class Releases:
         columns: the entries that adversaries see of a release.
         clients: whose records stand in a row; 0: nobody trains on them.
         values: the secret of each row, int64 (n,), for an M that reads it.
+        repeats: how often each row is released, one after the other.
     """
 
     engine: GradientEngine
@@ -63,11 +68,12 @@ class Releases:
     columns: Tensor
     clients: int = 1
     values: Tensor | None = None
+    repeats: int = 1
 
     def __iter__(self) -> Iterator[Tensor]:
         generator = Generator().manual_seed(self.seed)
-        rows, clients, values = self.batches, self.clients, self.values
-        for block in release(self.engine, rows, self.defense, generator, clients, values):
+        given = (self.defense, generator, self.clients, self.values, self.repeats)
+        for block in release(self.engine, self.batches, *given):
             yield self._seen(block)
 
     def kept(self) -> Sequence[Tensor] | Releases:
@@ -105,7 +111,7 @@ class Releases:
 
     @property
     def _fits(self) -> bool:
-        return len(self.batches) <= self._plan.rows
+        return len(self.batches) * self.repeats <= self._plan.rows
 
     @property
     def _linear(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # As `python -m leakage` does, before a library that reads it is loaded.
@@ -11,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by files that are
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+import torch
 from hypothesis import settings
 
 from leakage.data.standins.adult import write_adult
@@ -26,6 +28,15 @@ def adult_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adult")
     write_adult(folder, size=6000, seed=0)
     return folder
+
+
+@pytest.fixture
+def process_state() -> Iterator[None]:
+    """Leaves the threads and the random state of the process as they were."""
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,8 @@ from leakage.models.tabular import Tabular
 from leakage.rules import Game
 from leakage.secrets import Property
 
+pytestmark = pytest.mark.usefixtures("process_state")
+
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MAIN_JOB = str(CONFIGS / "adult.yaml")
 COLUMNS = [
@@ -126,15 +128,6 @@ def newest(logs: Path) -> Path:
 def fit(root: Path, logs: Path, *more: str, **changed: Any) -> Run:
     main(fit_arguments(root, logs, *more, **changed))
     return Run(newest(logs))
-
-
-@pytest.fixture(autouse=True)
-def _global_state() -> Iterator[None]:
-    """Leaves the threads and the random state of the process as they were."""
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,8 @@ from leakage.metrics.utility import accuracy, accuracy_loss
 from leakage.models.classifier import Classifier
 from leakage.models.tabular import Tabular
 from leakage.population import Population
+
+pytestmark = pytest.mark.usefixtures("process_state")
 
 MAIN_JOB = str(Path(__file__).resolve().parent.parent / "configs" / "adult.yaml")
 ROWS = 2500
@@ -136,14 +138,6 @@ class _Said(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(record.getMessage())
-
-
-@pytest.fixture(autouse=True)
-def _global_state() -> Iterator[None]:
-    threads, state = torch.get_num_threads(), torch.get_rng_state()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_rng_state(state)
 
 
 @pytest.fixture(scope="module")

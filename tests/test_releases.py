@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 from lightning import LightningModule
-from populations import gaussian, pick, play, population, released
+from populations import LinearLoss, Recorder, gaussian, pick, play, population, released
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from leakage.adversaries import LogisticRegression, RandomForest
 from leakage.adversaries.views import CountSketch, FTest, View, Whole
-from leakage.defenses import Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
+from leakage.defenses import DP, Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
@@ -235,3 +235,21 @@ def test_a_layer_of_any_name_is_told_from_all_layers() -> None:
     assert set(found) == {SEEN, "all (layer)", "other", "f[0]"}
     assert found[SEEN] > 0.85 < found["other"]
     assert found["all (layer)"] < 0.7
+
+
+def test_a_batch_that_is_released_again_and_again_is_computed_once() -> None:
+    records = TensorDataset(
+        torch.randn(8, 5, generator=torch.Generator().manual_seed(3)), torch.zeros(8)
+    )
+    engine = Recorder(LinearLoss(5), records, torch.arange(4))
+    engine.asked = []
+    batches = torch.tensor([[0, 1], [2, 3], [4, 5]])
+
+    def rows(sigma: float) -> Tensor:
+        noisy = DP(clip=1e6, batch=2, sigma=sigma)
+        return torch.cat(list(Releases(engine, batches, noisy, 0, torch.arange(5), repeats=4)))
+
+    means = records.tensors[0][batches].mean(1)
+    assert torch.allclose(rows(0.0), means.repeat_interleave(4, 0), atol=1e-6)
+    assert [asked.tolist() for asked in engine.asked] == [batches.tolist()]
+    assert len(rows(1e-6).unique(dim=0)) == 12  # each with noise of its own

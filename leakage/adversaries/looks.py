@@ -105,8 +105,8 @@ def beside(sight: Sight, known: Sight) -> Sight:
 
 
 def _repeated(rows: NDArray[Any], n: int) -> NDArray[Any]:
-    """All rows again and again, n in all: those of batches that are released several times."""
-    return np.tile(rows, (n // len(rows), *[1] * (rows.ndim - 1)))
+    """Each row as often as its batch is released, n in all."""
+    return np.repeat(rows, n // len(rows), axis=0)
 
 
 def _fit(look: Look, shadow: Sequence[Tensor] | Releases, values: Tensor) -> Reduce:

@@ -23,7 +23,7 @@ from leakage.callbacks.checks import (
     settled_defense,
 )
 from leakage.callbacks.ledger import Ledger
-from leakage.callbacks.surroundings import find_population, make_engine
+from leakage.callbacks.surroundings import callbacks_of, find_population, make_engine
 from leakage.defenses import Defense, NoDefense, bottlenecks, silenced
 from leakage.errors import LeakageError
 from leakage.game import Match
@@ -95,7 +95,7 @@ class Attack(Callback):
                 f" trainer.max_epochs is {epochs}"
             )
         self._splits, self._target, self._ledger = "", None, None
-        first = _attacks(trainer)[0]
+        first = callbacks_of(trainer, Attack)[0]
         self._owns_pool = first is self  # all secrets share the cores
         self._pool = ThreadPoolExecutor(self.game.workers) if first is self else first._pool
         table = self._table is not None or self.game.attributes is not None
@@ -130,12 +130,12 @@ class Attack(Callback):
             )
         self._match = Match(self.game, self._population, defense, layout)
         self._curve = [self._match.at(game) for game in self.game.curve()]
-        mine = _attacks(trainer).index(self)
+        mine = callbacks_of(trainer, Attack).index(self)
         suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
         if defense.rehearses and mine:
             raise LeakageError(
                 f"trainer.callbacks: {defense.label} is fitted against the secret of one Attack,"
-                f" found {len(_attacks(trainer))}; train once for each secret"
+                f" found {len(callbacks_of(trainer, Attack))}; train once for each secret"
             )
         label = defense_label(module, defense)
         self._ledger = Ledger(self.game, label, self._population, self._match, suffix)
@@ -279,8 +279,3 @@ class Attack(Callback):
     def _write(self, ledger: Ledger, trainer: Trainer) -> None:
         total = time.perf_counter() - self._started
         ledger.write(trainer, {"fit": total} | self._seconds, self._plan)
-
-
-def _attacks(trainer: Trainer) -> list[Attack]:
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return [callback for callback in callbacks if isinstance(callback, Attack)]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from lightning import Callback, LightningModule, Trainer
+from lightning import LightningModule, Trainer
 
 from leakage.callbacks.defend import Defend
+from leakage.callbacks.surroundings import callbacks_of
 from leakage.defenses import Defense, NoDefense, bottlenecks, dp_of
 from leakage.errors import LeakageError
 
@@ -13,8 +14,7 @@ def check_training(
     trainer: Trainer, module: LightningModule, defense: Defense, *, named_loss: bool
 ) -> None:
     """Refuses a defense that training lacks, a training_step that is no loss, many processes."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    defended = [c.defense for c in callbacks if isinstance(c, Defend)]
+    defended = [callback.defense for callback in callbacks_of(trainer, Defend)]
     defended = [other for other in defended if not isinstance(other, NoDefense)]
     undefended = isinstance(defense, NoDefense) or (defense.reads_secret and not defended)
     if defended != ([] if undefended else [defense]):
@@ -42,8 +42,7 @@ def check_training(
 
 def defends(trainer: Trainer, defense: Defense) -> list[Defend]:
     """The callback that trains through a defense, if there is one."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return [c for c in callbacks if isinstance(c, Defend) and c.defense == defense]
+    return [found for found in callbacks_of(trainer, Defend) if found.defense == defense]
 
 
 def settled_defense(trainer: Trainer, defense: Defense) -> Defense:

@@ -12,16 +12,15 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from leakage.callbacks.private import PrivateTraining
-from leakage.callbacks.records import BatchRecords, count_records
-from leakage.callbacks.surroundings import as_written
+from leakage.callbacks.records import BatchRecords, count_records, engine_of
 from leakage.defenses import Defense, dp_of
 from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
-from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 from leakage.randomness import torch_generator
 from leakage.releases import release
+from leakage.report.words import spent
 
 _log = logging.getLogger("leakage.defend")
 
@@ -140,7 +139,7 @@ class Defend(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._private is not None:
             self._private.forget()
-            _log.info("%s", self._private.told())
+            _log.info("%s", *spent(self.privacy()))
             if self._private.broken:
                 _log.warning(
                     "%d gradients of records held NaN or inf and counted as zero",
@@ -193,11 +192,8 @@ class Defend(Callback):
     def _release_of_records(self, module: LightningModule) -> Tensor:
         """What the challenger would release of the batch, (1, p)."""
         records = BatchRecords(self._batch, self._records)
-        every = torch.arange(len(records))  # a few may agree in label
-        with as_written(module):
-            engine = GradientEngine(
-                module, records, every, epoch=module.current_epoch, collate=records.take
-            )
+        every = torch.arange(len(records))
+        engine = engine_of(module, records, every)
         return next(release(engine, every.unsqueeze(0), self._fitted, self._generator))
 
     @override

@@ -8,23 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lightning import Callback, Trainer
+from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from leakage.callbacks.defend import Defend
+from leakage.callbacks.surroundings import callbacks_of
 from leakage.callbacks.utility import Utility
 from leakage.game import Match
 from leakage.metrics.intervals import Estimate
 from leakage.population import Population
+from leakage.report.band import information_figure
 from leakage.report.board import (
-    draw_aggregation,
     draw_curves,
     draw_exposure,
-    draw_information,
     draw_layers,
     introduce,
 )
+from leakage.report.comparisons import aggregation_figure
 from leakage.report.rows import ALL, Row, keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
@@ -134,13 +135,13 @@ class Ledger:
 
     def conclude(self, trainer: Trainer) -> None:
         """Draws what takes all rows: attack against k and clients, and what is proven in bits."""
-        for writer in _writers(trainer):
-            tag = f"information/{self._game.secret.name}/bits"
-            draw_information(writer, tag, self.rows[-1].step, self.rows)
+        secret = self._game.secret.name
+        figures = {f"information/{secret}/bits": information_figure(self.rows)}
         if self._game.curve():
-            tag = f"attack/{self._game.secret.name}/aggregation"
-            for writer in _writers(trainer):
-                draw_aggregation(writer, tag, self.rows[-1].step, self.rows)
+            figures[f"attack/{secret}/aggregation"] = aggregation_figure(self.rows)
+        for writer in _writers(trainer):
+            for tag, figure in figures.items():
+                writer.add_figure(tag, figure, self.rows[-1].step, close=False)
 
     def _log(self, trainer: Trainer, result: Graded, knowledge: str, step: int) -> None:
         if result.name == INFORMATION:
@@ -255,17 +256,11 @@ def _folder(trainer: Trainer) -> Path:
 
 def _priced(trainer: Trainer) -> dict[str, Estimate]:
     """Utility with its intervals, once training has ended."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    return {
-        name: figure
-        for callback in callbacks
-        if isinstance(callback, Utility)
-        for name, figure in callback.figures.items()
-    }
+    found = callbacks_of(trainer, Utility)
+    return found[0].figures if found else {}
 
 
 def _spent(trainer: Trainer) -> dict[str, float]:
     """What training under DP has spent."""
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    defends = [callback for callback in callbacks if isinstance(callback, Defend)]
-    return defends[0].privacy() if defends else {}
+    found = callbacks_of(trainer, Defend)
+    return found[0].privacy() if found else {}

@@ -13,13 +13,12 @@ from torch import Tensor
 
 from leakage.accounting.training import Accountant, training_epsilon
 from leakage.callbacks.poisson import PoissonBatches, draw_by_poisson
-from leakage.callbacks.records import BatchRecords
+from leakage.callbacks.records import BatchRecords, engine_of
 from leakage.callbacks.surroundings import as_written
 from leakage.callbacks.unfit import refuse_layers, refuse_trainer
 from leakage.defenses import Defense, Training, dp_of
 from leakage.errors import LeakageError
 from leakage.gradients.clip import Clip
-from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
 from leakage.gradients.live import LiveRecords, NotByRecordError, Samples, reason_against_hooks
 from leakage.gradients.loss import Loss
@@ -58,6 +57,7 @@ class PrivateTraining:
         self._trainable: set[int] = set()
         self._records = BatchRecords(None, 0)
         self._warned = False
+        self._figures: dict[str, float] = {}
 
     @property
     def batches(self) -> PoissonBatches:
@@ -158,26 +158,18 @@ class PrivateTraining:
     def figures(self) -> dict[str, float]:
         """What training so far costs: epsilon for one record added or removed, and from what."""
         sigma, q, steps = self._accounted
-        spent = {
-            name: training_epsilon(sigma, q, steps, self.dp.delta, accountant)
-            for name, accountant in _ACCOUNTANTS.items()
-        }
-        return spent | {"delta": self.dp.delta, "sigma": sigma, "q": q, "steps": float(steps)}
+        told = {"delta": self.dp.delta, "sigma": sigma, "q": q, "steps": float(steps)}
+        if not told.items() <= self._figures.items():  # accountants take seconds
+            self._figures = told | {
+                name: training_epsilon(sigma, q, steps, self.dp.delta, accountant)
+                for name, accountant in _ACCOUNTANTS.items()
+            }
+        return self._figures
 
     def epsilon(self) -> float:
         """The epsilon of training so far, by the tightest accountant."""
         sigma, q, steps = self._accounted
         return training_epsilon(sigma, q, steps, self.dp.delta)
-
-    def told(self) -> str:
-        """The figures in words."""
-        f = self.figures()
-        return (
-            f"training under DP: epsilon = {f['epsilon_training']:.2f} (PLD; RDP"
-            f" {f['epsilon_training_rdp']:.2f}, PRV {f['epsilon_training_prv']:.2f}) at delta ="
-            f" {f['delta']:g} for one record added or removed, sigma = {f['sigma']:g}, q ="
-            f" {f['q']:.2g}, {self.steps} steps"
-        )
 
     @property
     def _accounted(self) -> tuple[float, float, int]:
@@ -228,21 +220,10 @@ class PrivateTraining:
             self._count_broken(self.size - len(positions))
         if not len(positions):
             return torch.zeros(1, layout.p)
-        engine = self._engine(module, positions)
+        engine = engine_of(module, self._records, positions)
         record_map = self.defense.record_map(layout)
         mean = engine.means(positions.unsqueeze(0), torch.Generator(), record_map)
         return mean * (len(positions) / self.size)
-
-    def _engine(self, module: LightningModule, positions: Tensor) -> GradientEngine:
-        with as_written(module):
-            return GradientEngine(
-                module,
-                self._records,
-                positions,
-                epoch=module.current_epoch,
-                collate=self._records.take,
-                device=module.device if module.device.type == "cuda" else None,
-            )
 
     def _finite(self, module: LightningModule, positions: Tensor) -> Tensor:
         with as_written(module):
@@ -266,7 +247,7 @@ class PrivateTraining:
                 loss,
                 source.batch(torch.arange(self.size)),
                 self.size,
-                lambda positions: self._engine(module, positions),
+                lambda positions: engine_of(module, self._records, positions),
                 Clip(self.dp.clip),
                 plugin.forward_context if isinstance(plugin, MixedPrecision) else None,
             )

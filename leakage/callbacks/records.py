@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from lightning import LightningModule
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.data import Dataset
 from typing_extensions import override
+
+from leakage.callbacks.surroundings import as_written
+from leakage.gradients.engine import GradientEngine
 
 
 class BatchRecords(Dataset[Any]):
@@ -54,6 +58,19 @@ class BatchRecords(Dataset[Any]):
         # Strings and other objects stand in a list; one of tensors is a part of the batch.
         plain = isinstance(part, list) and not any(isinstance(x, Tensor) for x in tree_leaves(part))
         return plain and len(part) == self._size
+
+
+def engine_of(module: LightningModule, records: BatchRecords, positions: Tensor) -> GradientEngine:
+    """The engine of some records of a live batch, at the weights of its step."""
+    with as_written(module):
+        return GradientEngine(
+            module,
+            records,
+            positions,  # a few may agree in label
+            epoch=module.current_epoch,
+            collate=records.take,
+            device=module.device if module.device.type == "cuda" else None,
+        )
 
 
 def count_records(batch: Any) -> int:

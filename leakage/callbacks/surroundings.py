@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import default_collate
 
@@ -19,8 +19,15 @@ from leakage.population import FIT, Population
 from leakage.rules import Game
 from leakage.table import population_of, read_table
 
+Kind = TypeVar("Kind", bound=Callback)
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _PROBED_LABELS = 64
+
+
+def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
+    """The callbacks of one kind, in their order."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
 def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) -> Population:

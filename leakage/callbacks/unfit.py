@@ -39,8 +39,7 @@ def refuse_trainer(trainer: Trainer, module: LightningModule) -> None:
             "trainer.reload_dataloaders_every_n_epochs: DP draws from the same records in all of"
             f" training, found {reload}; leave it out"
         )
-    fp16 = str(trainer.precision).startswith(("16", "transformer-engine-float16"))
-    if fp16 or getattr(trainer.precision_plugin, "scaler", None) is not None:
+    if str(trainer.precision).startswith(("16", "transformer-engine-float16")):
         raise LeakageError(
             f"trainer.precision: under {trainer.precision} the gradients of the records decide"
             " whether a step is taken, which DP does not answer for; use bf16-mixed or 32-true"

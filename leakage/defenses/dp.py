@@ -84,11 +84,6 @@ class DP(Defense):
     def settled(self, training: Training) -> Defense:
         if self.epsilon is None:
             return self
-        if self.batch > training.records:
-            raise LeakageError(
-                f"defense.batch: {self.batch} records are more than the {training.records} of the"
-                " training set"
-            )
         q = self.batch / training.records
         sigma = noise_multiplier(self.epsilon, self.delta, q, training.steps)
         return replace(self, sigma=math.ceil(sigma * 1e4) / 1e4, epsilon=None)  # as it is told

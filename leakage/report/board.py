@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from leakage.metrics.intervals import Estimate
-from leakage.report.band import information_figure
-from leakage.report.comparisons import aggregation_figure, exposure_figure
+from leakage.report.comparisons import exposure_figure
 from leakage.report.figures import (
     calibration_figure,
     layers_figure,
     posterior_figure,
     roc_figure,
 )
-from leakage.report.rows import Row
 
 
 def introduce(writer: SummaryWriter, secret: str, told: Mapping[str, Any]) -> None:
@@ -106,27 +104,3 @@ def draw_exposure(
     """
     figure = exposure_figure(average, by_class, exposed)
     writer.add_figure(f"{tag}/exposure", figure, step)
-
-
-def draw_aggregation(writer: SummaryWriter, tag: str, step: int, rows: Sequence[Row]) -> None:
-    """Adds attack against k and against the number of clients.
-
-    Args:
-        writer: of the run.
-        tag: of the secret.
-        step: optimizer steps before the releases.
-        rows: all rows of the run.
-    """
-    writer.add_figure(tag, aggregation_figure(rows), step)
-
-
-def draw_information(writer: SummaryWriter, tag: str, step: int, rows: Sequence[Row]) -> None:
-    """Adds what is proven of the secret, in bits.
-
-    Args:
-        writer: of the run.
-        tag: of the secret.
-        step: optimizer steps before the releases.
-        rows: all rows of the run.
-    """
-    writer.add_figure(tag, information_figure(rows), step)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from leakage.report.rows import ALL, Row
+from leakage.report.words import with_limits
 from leakage.rounds import HEADLINE, INFORMATION, SEEN
 
 
@@ -59,9 +60,9 @@ def summary_table(
                 row.rounds,
                 "either" if row.defense == "none" else row.knowledge,
                 row.adversary,
-                _interval(row),
+                with_limits(row),
                 f"{figures[*key, 'asr'].value:.3f}",
-                _interval(figures[*key, "gain"], sign=True),
+                with_limits(figures[*key, "gain"], sign=True),
                 f"{figures[*key, 'bits'].value:.3f}",
                 f"{best} ({rival.value:.3f})",
             )
@@ -95,7 +96,7 @@ def _strongest(rows: Sequence[Row]) -> str:
     best = max(last, key=lambda row: row.value)
     together = "all rounds together" if best.rounds == "sum" else f"round {best.round}"
     known = "" if best.defense == "none" else f" ({best.knowledge})"
-    return f"strongest: {best.adversary}{known}, {together}: AUROC {_interval(best)}"
+    return f"strongest: {best.adversary}{known}, {together}: AUROC {with_limits(best)}"
 
 
 def _information(rows: Sequence[Row]) -> list[str]:
@@ -140,7 +141,7 @@ def _errors(rows: Sequence[Row]) -> list[str]:
     last = [row for row in last if (row.round, row.rounds) == (last[-1].round, "alone")]
     if not last:
         return []
-    shown = ", ".join(f"{row.adversary} {_interval(row)}" for row in last)
+    shown = ", ".join(f"{row.adversary} {with_limits(row)}" for row in last)
     return [f"mean error of the median, round {last[-1].round} alone: {shown}"]
 
 
@@ -156,7 +157,7 @@ def _aggregation(rows: Sequence[Row]) -> list[str]:
     if not points:
         return []
     shown = ", ".join(
-        f"k {k}{f' in {1 + others / k:g} clients' if others else ''} {_interval(row)}"
+        f"k {k}{f' in {1 + others / k:g} clients' if others else ''} {with_limits(row)}"
         for (k, others), row in points.items()
     )
     return [f"elsewhere on the curve, AUROC: {shown}"]
@@ -178,12 +179,3 @@ def _baselines(rows: Sequence[Row]) -> str:
         if (row.round, row.rounds) == (last[-1].round, "alone")
     )
     return f"without gradients, round {last[-1].round} alone, AUROC: {shown}"
-
-
-def _interval(row: Row, *, sign: bool = False) -> str:
-    plus = "+" if sign else ""
-    if math.isnan(row.value):
-        return "undefined"
-    if math.isnan(row.low):
-        return f"{row.value:{plus}.3f} [no interval]"
-    return f"{row.value:{plus}.3f} [{row.low:{plus}.3f}, {row.high:{plus}.3f}]"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from leakage.metrics.intervals import Estimate
+from leakage.report.rows import Row
 from leakage.rules import Game
 
 
@@ -44,9 +45,9 @@ def priced(figures: Mapping[str, Estimate]) -> list[str]:
     for split in ("validation", "test"):
         if f"{split}_accuracy" in figures:
             found = figures[f"{split}_accuracy"]
-            said.append(f"{split} accuracy {_with_limits(found)} on {found.n} records")
+            said.append(f"{split} accuracy {with_limits(found)} on {found.n} records")
     if "loss_vs_none" in figures:
-        loss = _with_limits(figures["loss_vs_none"])
+        loss = with_limits(figures["loss_vs_none"])
         said.append(f"undefended run less this one: {loss}")
     return [", ".join(said)] if said else []
 
@@ -57,17 +58,21 @@ def spent(privacy: Mapping[str, float]) -> list[str]:
     Args:
         privacy: of the callback `Defend`, by name; empty without DP.
     """
-    if "epsilon_training" not in privacy:
+    if not privacy:
         return []
     return [
-        f"all of training, batches drawn at random: epsilon {privacy['epsilon_training']:.3g}, one"
-        f" record added or removed, {privacy['steps']:g} steps (RDP"
-        f" {privacy['epsilon_training_rdp']:.3g}, PRV {privacy['epsilon_training_prv']:.3g}),"
-        f" delta = {privacy['delta']:g}, sigma = {privacy['sigma']:.4g}, q = {privacy['q']:.4g}"
+        f"training under DP: epsilon = {privacy['epsilon_training']:.2f} (PLD; RDP"
+        f" {privacy['epsilon_training_rdp']:.2f}, PRV {privacy['epsilon_training_prv']:.2f}) at"
+        f" delta = {privacy['delta']:g} for one record added or removed, sigma ="
+        f" {privacy['sigma']:g}, q = {privacy['q']:.2g}, {privacy['steps']:.0f} steps"
     ]
 
 
-def _with_limits(figure: Estimate) -> str:
+def with_limits(figure: Estimate | Row, *, sign: bool = False) -> str:
+    """A figure and its 95% interval, or that it has none."""
+    plus = "+" if sign else ""
+    if math.isnan(figure.value):
+        return "undefined"
     if math.isnan(figure.low):
-        return f"{figure.value:.3f} [no interval]"
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+        return f"{figure.value:{plus}.3f} [no interval]"
+    return f"{figure.value:{plus}.3f} [{figure.low:{plus}.3f}, {figure.high:{plus}.3f}]"
