@@ -53,9 +53,10 @@ class LeakageCLI(LightningCLI):
         )
         for seed in ("attack.seed", "data.init_args.seed"):
             parser.link_arguments("seed_everything", seed, compute_fn=int)
-        parser.link_arguments(
-            "data.in_features", "model.init_args.in_features", apply_on="instantiate"
-        )
+        for known in ("in_features", "classes"):
+            parser.link_arguments(
+                f"data.{known}", f"model.init_args.{known}", apply_on="instantiate"
+            )
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
-from leakage.data.standins.adult import write_adult
+from leakage.data.standins.adult import ADULT
 
 # The first call of torch is slow, and a failure must come back on the next run.
 settings.register_profile("suite", derandomize=True, deadline=None)
@@ -26,7 +26,7 @@ settings.load_profile("suite")
 def adult_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a small stand-in of Adult: 6,000 rows of adult.data, 3,000 of adult.test."""
     folder = tmp_path_factory.mktemp("adult")
-    write_adult(folder, size=6000, seed=0)
+    ADULT.write(folder, size=6000, seed=0)
     return folder
 
 

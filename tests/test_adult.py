@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from leakage.data import adult, adult_files
 from leakage.data.adult import SHA256, Adult
 from leakage.data.adult_files import AGE_BANDS, COLUMNS, read_rows
-from leakage.data.standins.adult import write_adult
+from leakage.data.standins.adult import ADULT
 from leakage.data.standins.marker import MARKER
 from leakage.errors import LeakageError
 from leakage.population import SPLITS, Population
@@ -89,10 +89,10 @@ def test_the_real_files_make_a_population_of_both_files(
     assert len(population.splits["test"]) == 16281 - 23
     assert len(population.units.unique()) == 48842 - 52
     assert len(population.traits["native-country"].values) == 41
-    assert [record.message for record in caplog.records] == [
+    assert caplog.messages == [
+        "23 of adult.test left out as copies of records of adult.data",
         f"Adult in {real_adult}, real records: train 13024, validation 3258, shadow_fit 6510,"
-        " shadow_calibrate 3256, challenge 6513, test 16258 records; 23 of adult.test left out"
-        " as copies of records of adult.data"
+        " shadow_calibrate 3256, challenge 6513, test 16258 records",
     ]
 
 
@@ -302,7 +302,7 @@ def test_the_population_is_refused_before_setup() -> None:
 @pytest.fixture
 def other_root(tmp_path: Path) -> Path:
     """A stand-in of another seed: 3,000 rows of adult.data, 1,500 of adult.test."""
-    write_adult(tmp_path / "other", size=3000, seed=1)
+    ADULT.write(tmp_path / "other", size=3000, seed=1)
     return tmp_path / "other"
 
 
@@ -379,7 +379,7 @@ def test_copies_of_records_of_the_root_are_no_shadow_records(
     assert missing == {9000, 9001, 12000}
     assert both.units[9002] == both.units[12001] == 9002
     assert sum(9002 in split.tolist() for split in splits) == 1
-    assert caplog.messages[0] == (
+    assert caplog.messages[2] == (
         f"3 of the 4500 records in {other_root} left out as copies of records in {adult_root}"
     )
 
@@ -397,10 +397,8 @@ def test_a_standin_on_either_side_makes_a_standin_and_the_log_says_which(
         name: "real records" if name == real else "a stand-in (made-up records)"
         for name in ("root", "shadow_root")
     }
-    assert caplog.messages[-1].startswith(
-        f"Adult in {root}, {said['root']}, with shadow records in {other_root},"
-        f" {said['shadow_root']}: train "
-    )
+    assert caplog.messages[-1].startswith(f"Adult in {root}, {said['root']}: train ")
+    assert f"shadow records in {other_root}, {said['shadow_root']}" in caplog.messages
 
 
 def test_real_records_on_both_sides_are_no_standin(copied: Path, other_root: Path) -> None:
@@ -516,9 +514,8 @@ def test_the_real_records_are_attacked_with_made_up_ones(
     with caplog.at_level(logging.INFO, "leakage.data"):
         both = load_with(real_adult, adult_root)
     assert both.standin
-    assert f"Adult in {real_adult}, real records, with shadow records in {adult_root}, a" in (
-        caplog.text
-    )
+    assert f"shadow records in {adult_root}, a stand-in (made-up records)" in caplog.messages
+    assert f"Adult in {real_adult}, real records: train " in caplog.text
     assert torch.equal(both.features[: len(alone.labels)], alone.features)
     for split in ("train", "validation", "test", "challenge"):
         assert torch.equal(both.splits[split], alone.splits[split])
@@ -532,9 +529,9 @@ def test_the_real_records_are_attacked_with_made_up_ones(
 
 def test_a_folder_without_files_names_three_ways_out(tmp_path: Path) -> None:
     assert sentence(tmp_path) == (
-        f"{tmp_path}: found neither adult.data nor adult.test; point data.root at the folder of"
-        " the official files, set data.download=true to fetch them, or set data.standin=true to"
-        " work with made-up records"
+        f"{tmp_path}: found no adult.data or adult.test; point data.root at the folder of the"
+        " official files of Adult, set data.download=true to fetch them, or set data.standin=true"
+        " to work with made-up records"
     )
 
 
@@ -550,8 +547,8 @@ def test_one_file_alone_is_refused_and_stays(
     with pytest.raises(LeakageError) as error:
         Adult(str(copied), standin=standin, download=download).prepare_data()
     assert str(error.value) == (
-        f"{copied / missing}: the file is missing while the other one of Adult is there; put it"
-        " beside it, or point data.root at an empty folder"
+        f"{copied / missing}: it is missing, while other files of Adult are there; put it beside"
+        " them, or point data.root at an empty folder"
     )
     assert list(copied.iterdir()) == [there]
     assert there.read_bytes() == content
@@ -664,7 +661,7 @@ def test_a_standin_has_the_official_layout_and_says_what_it_is(tmp_path: Path) -
 
 def test_a_standin_is_decided_by_its_seed(tmp_path: Path) -> None:
     for name, seed in {"one": 0, "again": 0, "other": 1}.items():
-        write_adult(tmp_path / name, size=500, seed=seed)
+        ADULT.write(tmp_path / name, size=500, seed=seed)
     one, again, other = (contents(tmp_path / name) for name in ("one", "again", "other"))
     assert one == again
     assert all(one[name] != other[name] for name in SHA256)
@@ -684,7 +681,7 @@ def test_a_standin_is_written_again_only_for_other_settings(tmp_path: Path) -> N
     standin(tmp_path).prepare_data()
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     standin(tmp_path, seed=1).prepare_data()
-    write_adult(tmp_path / "expected", size=500, seed=1)
+    ADULT.write(tmp_path / "expected", size=500, seed=1)
     assert (
         contents(tmp_path / "expected").items()
         <= {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}.items()
@@ -697,7 +694,7 @@ def test_real_files_are_never_overwritten(copied: Path) -> None:
     assert contents(copied) == before
     assert not load(copied).standin
     with pytest.raises(LeakageError) as error:
-        write_adult(copied, size=10, seed=0)
+        ADULT.write(copied, size=10, seed=0)
     assert str(error.value) == (
         f"{copied}: adult.data in it has no standin.json beside it and counts as real, so no"
         " stand-in was written; choose another folder"
@@ -729,7 +726,7 @@ def test_an_interrupted_standin_is_never_taken_for_real_and_can_be_written_again
     """The process dies at each of the three renames."""
     root = tmp_path / "made"
     if before is not None:
-        write_adult(root, size=500, seed=before)
+        ADULT.write(root, size=500, seed=before)
     renames = iter(range(survives))
     rename = Path.replace
 
@@ -743,7 +740,7 @@ def test_an_interrupted_standin_is_never_taken_for_real_and_can_be_written_again
         with pytest.raises(KeyboardInterrupt):
             standin(root).prepare_data()
     if before is None and survives == 0:
-        assert sentence(root).startswith(f"{root}: found neither adult.data nor adult.test")
+        assert sentence(root).startswith(f"{root}: found no adult.data or adult.test")
     else:
         missing = "adult.test" if survives == 2 else "adult.data and adult.test"
         assert sentence(root) == (
@@ -751,7 +748,7 @@ def test_an_interrupted_standin_is_never_taken_for_real_and_can_be_written_again
             " write it again, or delete standin.json and put the official files there"
         )
     standin(root).prepare_data()
-    write_adult(tmp_path / "expected", size=500, seed=0)
+    ADULT.write(tmp_path / "expected", size=500, seed=0)
     assert all(
         (root / name).read_bytes() == (tmp_path / "expected" / name).read_bytes()
         for name in (*SHA256, MARKER)
@@ -771,7 +768,9 @@ def test_a_marker_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 def test_a_standin_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LeakageError) as error:
         standin(tmp_path, size=0).prepare_data()
-    assert str(error.value) == "data.standin_size is a number of rows of at least 1, got 0"
+    assert str(error.value) == (
+        "data.standin_size: a stand-in of Adult has at least 1 rows of adult.data, got 0"
+    )
 
 
 def test_the_marker_keeps_the_settings(adult_root: Path) -> None:

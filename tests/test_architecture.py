@@ -353,7 +353,7 @@ def test_a_planted_violation_is_found(check: Check, planted: Sources, found: lis
         {"leakage.game": "from leakage.secrets import Secret\nimport numpy, torch"},
         {"leakage.callbacks.attack": "from lightning import Callback\nimport leakage.game"},
         {"leakage.report.run": "from leakage import __version__"},
-        {"leakage.data.adult": "from leakage.data.standins.adult import write_adult"},
+        {"leakage.data.adult": "from leakage.data.standins.adult import ADULT"},
         {"leakage.callbacks.x": FINE},
         {"leakage.gradients.loss": "def _log_nowhere(*_, **__): ..."},
         {"leakage.game": "x = 1\n" * LINES},

@@ -29,7 +29,7 @@ from leakage.adversaries.classifiers import Classifier
 from leakage.callbacks import Attack, Defend
 from leakage.cli import main
 from leakage.data.adult import Adult
-from leakage.data.standins.adult import write_adult
+from leakage.data.standins.adult import ADULT
 from leakage.defenses import Defense, NoDefense, Pruning
 from leakage.models.tabular import Tabular
 from leakage.rules import Game
@@ -331,7 +331,7 @@ def test_every_config_is_played_below() -> None:
 def test_a_config_runs(name: str, adult_root: Path, tmp_path: Path) -> None:
     changed, secret, defense = EXPECTED[name]
     if name.endswith("other_shadow_file.yaml"):
-        write_adult(tmp_path / "elsewhere", size=2000, seed=1)
+        ADULT.write(tmp_path / "elsewhere", size=2000, seed=1)
         changed = changed | {"data.shadow_root": str(tmp_path / "elsewhere")}
     more = () if name == "adult.yaml" else (str(CONFIGS / name),)
     run = fit(adult_root, tmp_path, *more, **changed)
@@ -749,7 +749,7 @@ TRAITS = (
     "workclass, education, marital-status, occupation, relationship, race, sex, native-country,"
     " age-band"
 )
-ADULT = "leakage.data.adult.Adult"
+ADULT_CLASS = "leakage.data.adult.Adult"
 FIRST_LETTERS = "network.0.weight, network.0.bias, network.2.weight, network.2.bias"
 
 
@@ -872,15 +872,15 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
     ),
     "key of the data, flag": (
         ["--data.exlude", "[]"],
-        f"data: {ADULT} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
+        f"data: {ADULT_CLASS} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
     ),
     "key of the data, long flag": (
         ["--data.init_args.exlude", "[]"],
-        f"data: {ADULT} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
+        f"data: {ADULT_CLASS} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
     ),
     "key of the data, YAML": (
         "data:\n  init_args:\n    exlude: []\n",
-        f"data: {ADULT} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
+        f"data: {ADULT_CLASS} has no argument 'exlude'; did you mean 'exclude'? Known: root, *",
     ),
     "key of the secret, flag": (
         ["--attack.secret.atribute", "sex"],
@@ -1080,9 +1080,9 @@ def refused_data(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_data_that_are_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "none"
     assert refused_data(folder, tmp_path, capsys) == (
-        f"{folder}: found neither adult.data nor adult.test; point data.root at the folder of the"
-        " official files, set data.download=true to fetch them, or set data.standin=true to work"
-        " with made-up records"
+        f"{folder}: found no adult.data or adult.test; point data.root at the folder of the"
+        " official files of Adult, set data.download=true to fetch them, or set data.standin=true"
+        " to work with made-up records"
     )
 
 
@@ -1092,8 +1092,8 @@ def test_one_file_that_is_missing(
 ) -> None:
     (folder / "adult.test").unlink()
     assert refused_data(folder, tmp_path, capsys) == (
-        f"{folder / 'adult.test'}: the file is missing while the other one of Adult is there; put"
-        " it beside it, or point data.root at an empty folder"
+        f"{folder / 'adult.test'}: it is missing, while other files of Adult are there; put it"
+        " beside them, or point data.root at an empty folder"
     )
 
 

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Subset
 from leakage.callbacks import Attack, Defend, Utility
 from leakage.cli import main
 from leakage.data.adult import Adult
-from leakage.data.standins.adult import write_adult
+from leakage.data.standins.adult import ADULT
 from leakage.defenses import Defense, Pruning, RecordPruning, Sign
 from leakage.defenses.bottleneck import Bottleneck, bottlenecks
 from leakage.errors import LeakageError
@@ -143,7 +143,7 @@ class _Said(logging.Handler):
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adult")
-    write_adult(folder, size=ROWS, seed=0)
+    ADULT.write(folder, size=ROWS, seed=0)
     return folder
 
 

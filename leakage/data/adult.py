@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset, TensorDataset
+from torch.utils.data import TensorDataset
 from typing_extensions import override
 
 from leakage.data.adult_files import (
     COLUMNS,
     FILES,
     block_widths,
-    check_root,
     check_shadow_root,
     encode,
     make_traits,
     read_rows,
 )
 from leakage.data.download import download, sha256_of
-from leakage.data.standins.adult import settings, write_adult
+from leakage.data.module import SHARES, FolderData, kind_of
+from leakage.data.standins.adult import ADULT
 from leakage.data.standins.marker import read_marker
 from leakage.errors import LeakageError, nearest
 from leakage.population import Population, split_by_unit
@@ -38,19 +35,11 @@ SHA256 = {
     "adult.data": "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
     "adult.test": "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",
 }
-SHARES = {
-    "train": 0.4,
-    "validation": 0.1,
-    "shadow_fit": 0.2,
-    "shadow_calibrate": 0.1,
-    "challenge": 0.2,
-}
-"""Shares of the units of adult.data; adult.test is the test split."""
 SHADOW_SHARES = {"shadow_fit": 2 / 3, "shadow_calibrate": 1 / 3}
 """Shares of the units of the adversary's own files, where it has some."""
 
 
-class Adult(LightningDataModule):
+class Adult(FolderData):
     """Reader, splits and loaders of UCI Adult; an item is (x float32 (d,), y int64), y 1 above 50K.
 
     The test split is adult.test; adult.data is divided by `SHARES`. Records that are equal in
@@ -78,6 +67,7 @@ class Adult(LightningDataModule):
     """
 
     classes = 2
+    made_up = ADULT
 
     def __init__(
         self,
@@ -93,20 +83,10 @@ class Adult(LightningDataModule):
         num_workers: int = 0,
         shadow_root: str | None = None,
     ) -> None:
-        super().__init__()
-        self.root = Path(root)
+        super().__init__(root, standin, standin_size, standin_seed, batch_size, seed, num_workers)
         self.shadow_root = None if shadow_root is None else Path(shadow_root)
-        self.standin = standin
-        self.standin_size = standin_size
-        self.standin_seed = standin_seed
         self.download = download
         self.download_url = download_url
-        self.batch_size = batch_size
-        self.seed = seed
-        self.num_workers = num_workers
-        for key, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
-            if value < least:
-                raise LeakageError(f"data.{key}: at least {least} is needed, got {value}")
         for name in exclude or ():
             if name not in COLUMNS:
                 raise LeakageError(
@@ -117,7 +97,6 @@ class Adult(LightningDataModule):
             raise LeakageError(
                 "data.exclude: found every column of Adult, at least one must be left for x"
             )
-        self._population: Population | None = None
 
     @property
     def in_features(self) -> int:
@@ -125,46 +104,36 @@ class Adult(LightningDataModule):
         return sum(self.widths.values())
 
     @property
-    def population(self) -> Population:
-        """The records and their parts, known after `setup`."""
-        if self._population is None:
-            raise LeakageError("Adult.population is known after prepare_data() and setup() only")
-        return self._population
+    @override
+    def official(self) -> tuple[str, ...]:
+        return FILES
+
+    @override
+    def ways_in(self) -> str:
+        return f"{super().ways_in()}, set data.download=true to fetch them"
 
     @override
     def prepare_data(self) -> None:
-        if self.root.exists() and not self.root.is_dir():
-            raise LeakageError(f"data.root: {self.root} is a file, a folder is needed")
         if self.shadow_root is not None:
             check_shadow_root(self.shadow_root, self.root)
-        marker = read_marker(self.root)
-        present = [name for name in SHA256 if (self.root / name).exists()]
-        if marker is not None and self.standin:
-            wanted = settings(self.standin_size, self.standin_seed)
-            if marker["settings"] != wanted or len(present) < len(SHA256):
-                logger.info("%s: writing the stand-in again, as %s", self.root, wanted)
-                write_adult(self.root, size=self.standin_size, seed=self.standin_seed)
-        elif marker is None and not present and self.standin:
-            write_adult(self.root, size=self.standin_size, seed=self.standin_seed)
+        super().prepare_data()
+
+    @override
+    def fetch(self) -> None:
+        present = [name for name in FILES if self.holds(name)]
         # A download that ended between the two files goes on with the second one.
-        elif marker is None and self.download and all(map(self._is_official, present)):
+        if self.download and all(map(self._is_official, present)):
             for name in SHA256.keys() - present:
                 download(f"{self.download_url.rstrip('/')}/{name}", self.root / name, SHA256[name])
-        check_root(self.root, marker_found=marker is not None)
 
     def _is_official(self, name: str) -> bool:
         return sha256_of(self.root / name) == SHA256[name]
 
     @override
-    def setup(self, stage: str | None = None) -> None:
-        if self._population is not None:
-            return
-        standins = {self.root: read_marker(self.root) is not None}
-        check_root(self.root, marker_found=standins[self.root])
+    def read(self, standin: bool) -> Population:
         files = [self.root / name for name in FILES]
         if self.shadow_root is not None:
             check_shadow_root(self.shadow_root, self.root)
-            standins[self.shadow_root] = read_marker(self.shadow_root) is not None
             files += filter(Path.is_file, (self.shadow_root / name for name in FILES))
         tables = [read_rows(file) for file in files]
         data, own = len(tables[0]), len(tables[0]) + len(tables[1])
@@ -174,11 +143,18 @@ class Adult(LightningDataModule):
         splits = split_by_unit(units[:data], SHARES, torch_generator(self.seed, "adult", "splits"))
         tested = torch.arange(data, own)
         splits["test"] = tested[~torch.isin(units[tested], units[:data])]
+        logger.info(
+            "%d of adult.test left out as copies of records of adult.data",
+            len(tested) - len(splits["test"]),
+        )
         if self.shadow_root is not None:
+            marker = read_marker(self.shadow_root)
+            standin |= marker is not None
+            logger.info("shadow records in %s, %s", self.shadow_root, kind_of(marker))
             splits |= self._shadow_splits(units, own)
         x = torch.from_numpy(encode(table, self.widths, splits["train"].numpy()))
         y = torch.from_numpy(table[:, -1].astype(np.int64))
-        self._population = Population(
+        return Population(
             name="Adult",
             records=TensorDataset(x, y),
             labels=y,
@@ -186,16 +162,7 @@ class Adult(LightningDataModule):
             traits=make_traits(table, self.widths),
             units=units,
             splits=splits,
-            standin=any(standins.values()),
-        )
-        logger.info(
-            "Adult in %s: %s records; %d of adult.test left out as copies of records of adult.data",
-            ", with shadow records in ".join(
-                f"{root}, {'a stand-in (made-up records)' if standin else 'real records'}"
-                for root, standin in standins.items()
-            ),
-            ", ".join(f"{name} {len(indices)}" for name, indices in splits.items()),
-            len(tested) - len(splits["test"]),
+            standin=standin,
         )
 
     def _shadow_splits(self, units: Tensor, own: int) -> dict[str, Tensor]:
@@ -217,33 +184,3 @@ class Adult(LightningDataModule):
         generator = torch_generator(self.seed, "adult", "shadow splits")
         parts = split_by_unit(units[new], SHADOW_SHARES, generator)
         return {split: new[indices] for split, indices in parts.items()}
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        return {"splits": self.population.fingerprint}
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.population.check_fingerprint(state_dict["splits"])
-
-    def _loader(self, split: str, shuffle: bool = False) -> DataLoader[Any]:
-        indices: Sequence[int] = self.population.splits[split].tolist()
-        return DataLoader(
-            Subset(self.population.records, indices),
-            batch_size=self.batch_size,
-            shuffle=shuffle,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-        )
-
-    @override
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        return self._loader("train", shuffle=True)
-
-    @override
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        return self._loader("validation")
-
-    @override
-    def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
-        return self._loader("test")

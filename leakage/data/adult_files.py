@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from leakage.data.download import is_web_page
-from leakage.data.standins.marker import MARKER
 from leakage.errors import LeakageError
 from leakage.population import Trait
 
@@ -129,29 +128,6 @@ def read_rows(path: Path) -> NDArray[np.float64]:
             )
         table[:, j] = codes
     return table
-
-
-def check_root(root: Path, *, marker_found: bool) -> None:
-    """Refuses a folder without both files, with the ways out."""
-    missing = [name for name in FILES if not (root / name).is_file()]
-    if not missing:
-        return
-    if marker_found:
-        raise LeakageError(
-            f"{root}: the stand-in was interrupted and lacks {' and '.join(missing)}; set"
-            f" data.standin=true to write it again, or delete {MARKER} and put the official files"
-            " there"
-        )
-    if len(missing) == len(FILES):
-        raise LeakageError(
-            f"{root}: found neither adult.data nor adult.test; point data.root at the folder of the"
-            " official files, set data.download=true to fetch them, or set data.standin=true to"
-            " work with made-up records"
-        )
-    raise LeakageError(
-        f"{root / missing[0]}: the file is missing while the other one of Adult is there; put it"
-        " beside it, or point data.root at an empty folder"
-    )
 
 
 def check_shadow_root(folder: Path, root: Path) -> None:

@@ -8,7 +8,6 @@ adult.data (Becker & Kohavi 1996, CC BY 4.0).
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,12 +47,8 @@ from leakage.data.standins.adult_tables import (
     WORKCLASS,
     Table,
 )
-from leakage.data.standins.marker import write_standin
-from leakage.errors import LeakageError
+from leakage.data.standins.marker import StandIn
 from leakage.randomness import numpy_generator
-
-VERSION = 1
-"""Goes up with each change of what the generator writes, so that older files are replaced."""
 
 
 def _draw(rng: np.random.Generator, table: Table, group: NDArray[Any]) -> NDArray[np.int64]:
@@ -125,29 +120,14 @@ def _rows(n: int, rng: np.random.Generator) -> list[str]:
     return rows
 
 
-def settings(size: int, seed: int) -> dict[str, int]:
-    """What decides the content of the files, as the marker keeps it."""
-    return {"size": size, "seed": seed, "version": VERSION}
-
-
-def write_adult(folder: Path, *, size: int, seed: int) -> None:
-    """Writes adult.data, adult.test and the marker.
-
-    Args:
-        folder: created where it is missing.
-        size: rows of adult.data, at least 1; adult.test gets half as many.
-        seed: of the random generator, the only source of randomness.
-
-    Raises:
-        LeakageError: the folder holds files that are not a stand-in.
-    """
-    if size < 1:
-        raise LeakageError(f"data.standin_size is a number of rows of at least 1, got {size}")
+def _files(size: int, seed: int) -> list[tuple[str, bytes]]:
+    """`size` rows of adult.data, half as many of adult.test."""
     rows = _rows(size + (size + 1) // 2, numpy_generator(seed, "standin", "adult"))
     test = "".join(f"{row}.\n" for row in rows[size:])
-    contents = {
-        "adult.data": ("\n".join(rows[:size]) + "\n\n").encode(),
-        "adult.test": f"|1x3 Cross validator\n{test}\n".encode(),
-    }
-    about = "made-up records, written by leakage in the layout of UCI Adult"
-    write_standin(folder, about, settings(size, seed), contents)
+    return [
+        ("adult.data", ("\n".join(rows[:size]) + "\n\n").encode()),
+        ("adult.test", f"|1x3 Cross validator\n{test}\n".encode()),
+    ]
+
+
+ADULT = StandIn("Adult", "rows of adult.data", 1, 1, _files)

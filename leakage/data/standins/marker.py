@@ -1,17 +1,93 @@
-"""The marker that tells a folder of made-up files from one of real files, for every data set."""
+"""Made-up files, and the marker that tells a folder of them from one of real files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from leakage.data.download import sha256_of
 from leakage.errors import LeakageError
 
 MARKER = "standin.json"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A generative model that writes files in the official layout of a data set.
+
+    Args:
+        name: the data set.
+        unit: what `size` counts.
+        least: the smallest size.
+        version: goes up with each change of what it writes, so that older files are replaced.
+        files: for a size and a seed, the name in the folder and the content of each file; it may
+            make them one by one.
+    """
+
+    name: str
+    unit: str
+    least: int
+    version: int
+    files: Callable[[int, int], Iterable[tuple[str, bytes]]]
+
+    def settings(self, size: int, seed: int) -> dict[str, int]:
+        """What decides the content of the files, as the marker keeps it."""
+        return {"size": size, "seed": seed, "version": self.version}
+
+    def write(self, folder: Path, *, size: int, seed: int, key: str = "data.standin_size") -> None:
+        """Writes the files and their marker; a run killed in here leaves nothing or a marker.
+
+        The marker comes before the files and holds their checksums, so half of the files are never
+        taken for real ones, and files that someone puts in their place never for made-up ones.
+
+        Args:
+            folder: created where it is missing.
+            size: how many, in `unit`, at least `least`.
+            seed: of the random generator, the only source of randomness.
+            key: what an error calls the size.
+
+        Raises:
+            LeakageError: the size is too small, or the folder holds what is not a stand-in.
+        """
+        if size < self.least:
+            raise LeakageError(
+                f"{key}: a stand-in of {self.name} has at least {self.least} {self.unit},"
+                f" got {size}"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = read_marker(folder)
+        present = sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
+        if marker is None and present:
+            raise LeakageError(
+                f"{folder}: {present[0]} in it has no {MARKER} beside it and counts as real, so no"
+                " stand-in was written; choose another folder"
+            )
+        with TemporaryDirectory(prefix=".standin-", dir=folder) as made:
+            sums = {}
+            for name, content in self.files(size, seed):
+                path = Path(made, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+                sums[name] = hashlib.sha256(content).hexdigest()
+            described: dict[str, Any] = {
+                "about": f"made-up records, written by leakage in the layout of {self.name}",
+                "settings": self.settings(size, seed),
+                "sha256": sums,
+            }
+            if marker is not None and marker != described:
+                # else a kill would leave files that the new marker does not describe
+                for name in marker["sha256"]:
+                    (folder / name).unlink(missing_ok=True)
+            _write(folder / MARKER, json.dumps(described, indent=2).encode())
+            for name in sums:
+                (folder / name).parent.mkdir(exist_ok=True)
+                Path(made, name).replace(folder / name)
 
 
 def read_marker(folder: Path) -> dict[str, Any] | None:
@@ -34,50 +110,12 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
         ) from None
     for name, expected in sums.items():
         file = folder / name
-        if file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+        if file.exists() and sha256_of(file) != expected:
             raise LeakageError(
                 f"{file}: this is not the stand-in that {MARKER} beside it describes; delete"
                 f" {MARKER} if the files are real, else delete both and have them written again"
             )
     return dict(marker)
-
-
-def write_standin(
-    folder: Path, about: str, settings: Mapping[str, int], contents: Mapping[str, bytes]
-) -> None:
-    """Writes made-up files and their marker; a run killed in here leaves a marker.
-
-    The marker comes first and holds the checksums, so half-written files are never taken for
-    real ones, and files that someone puts in their place are never taken for made-up ones.
-
-    Args:
-        folder: created where it is missing.
-        about: what the files are, in words.
-        settings: what decides their content.
-        contents: of each file, by name.
-
-    Raises:
-        LeakageError: the folder holds files that are not a stand-in.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    marker = read_marker(folder)
-    present = [name for name in contents if (folder / name).exists()]
-    if marker is None and present:
-        raise LeakageError(
-            f"{folder}: {present[0]} in it has no {MARKER} beside it and counts as real, so no"
-            " stand-in was written; choose another folder"
-        )
-    described: dict[str, Any] = {
-        "about": about,
-        "settings": dict(settings),
-        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
-    }
-    if marker is not None and marker != described:
-        for name in present:  # else a kill would leave files that the new marker does not describe
-            (folder / name).unlink()
-    _write(folder / MARKER, json.dumps(described, indent=2).encode())
-    for name, content in contents.items():
-        _write(folder / name, content)
 
 
 def _write(path: Path, content: bytes) -> None:

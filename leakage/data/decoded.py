@@ -1,0 +1,176 @@
+"""Files that are decoded once, in workers, and kept beside a fingerprint of what they were."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import joblib
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from leakage.data.unreadable import UnreadableError
+
+logger = logging.getLogger("leakage.data")
+
+CACHE = ".decoded"
+"""The folder beside the data that holds what was decoded; it may be deleted at any time."""
+VERSION = 1
+"""Goes up with each change of what a decoder makes of a file, so that older caches are not read."""
+_ALONE = 500
+"""Files that one process decodes faster than workers start."""
+_CHUNK = 64
+
+
+class Decoder(ABC):
+    """Makes a tensor of a file; a frozen dataclass, whose settings are all that decides which."""
+
+    @abstractmethod
+    def decode(self, path: Path) -> tuple[Tensor, str]:
+        """The record in a file, of one shape and type for all, and a remark or "".
+
+        A remark says what had to be done to it, without its name.
+
+        Raises:
+            UnreadableError: what the file is instead.
+        """
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What became of files.
+
+    Args:
+        x: of each file that was decoded, (m, ...).
+        position: of each of them among all files, int64 (m,), ascending.
+        failed: by the position of each other file, the reason.
+        remarks: by what was remarked, the number of files and the position of the first.
+    """
+
+    x: Tensor
+    position: Tensor
+    failed: dict[int, str]
+    remarks: dict[str, tuple[int, int]]
+
+
+def decode(files: Sequence[Path], decoder: Decoder, folder: Path) -> Decoded:
+    """Decodes files, or reads what an earlier call made of the very same files and settings.
+
+    Args:
+        files: at least one.
+        decoder: of all of them; the figures do not depend on who of several workers runs it.
+        folder: of the data. Where it cannot be written to nothing is kept.
+    """
+    mark = _fingerprint(files, decoder)
+    path = folder / CACHE / f"{type(decoder).__name__.lower()}-{mark}.safetensors"
+    if (kept := _read(path)) is not None:
+        return kept
+    decoded = _decode(files, decoder)
+    try:
+        _keep(decoded, path)
+    except OSError as error:
+        logger.warning(
+            "%s: what was decoded cannot be kept there (%s), so each run decodes the files again",
+            path.parent,
+            error.strerror,
+        )
+    return decoded
+
+
+def _fingerprint(files: Sequence[Path], decoder: Decoder) -> str:
+    """Changes with any file, by its name, size and time, and with any setting."""
+    digest = hashlib.sha256(f"{VERSION} {torch.__version__} {decoder!r}".encode())
+    for file in files:
+        stat = file.stat()
+        digest.update(f"|{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+    return digest.hexdigest()[:16]
+
+
+class _Files(Dataset[tuple[Tensor | None, str]]):
+    def __init__(self, files: Sequence[Path], decoder: Decoder) -> None:
+        self._files, self._decoder = files, decoder
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> tuple[Tensor | None, str]:
+        try:
+            return self._decoder.decode(self._files[index])
+        except UnreadableError as error:
+            return None, str(error)
+
+
+def _decode(files: Sequence[Path], decoder: Decoder) -> Decoded:
+    workers = joblib.cpu_count() if len(files) > _ALONE else 0
+    loader: DataLoader[Any] = DataLoader(
+        _Files(files, decoder), batch_size=_CHUNK, num_workers=workers, collate_fn=list
+    )
+    chunks, position, remarked = [], [], []
+    failed: dict[int, str] = {}
+    with tqdm(total=len(files), unit="file", disable=None, desc="decoding") as progress:
+        n = 0
+        for chunk in loader:
+            made = [x for x, _ in chunk if x is not None]
+            if made:
+                chunks.append(torch.stack(made))
+            for x, words in chunk:
+                if x is None:
+                    failed[n] = words
+                else:
+                    position.append(n)
+                    remarked += [(words, n)] if words else []
+                n += 1
+            progress.update(len(chunk))
+    count = Counter(words for words, _ in remarked)
+    first = dict(reversed(remarked))
+    return Decoded(
+        torch.cat(chunks) if chunks else torch.empty(0),
+        torch.tensor(position, dtype=torch.int64),
+        failed,
+        {words: (count[words], first[words]) for words in count},
+    )
+
+
+def _keep(decoded: Decoded, path: Path) -> None:
+    """Writes the file so that it is there as a whole or not at all, and no other of its kind."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    words = {"failed": list(decoded.failed.items()), "remarks": decoded.remarks}
+    tensors = {"x": decoded.x, "position": decoded.position}
+    try:
+        save_file(tensors, temporary, {key: json.dumps(value) for key, value in words.items()})
+        temporary.chmod(0o600)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for other in path.parent.glob(f"{path.name.split('-')[0]}-*.safetensors"):
+        if other != path:
+            other.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Decoded | None:
+    """What was kept, without its tensors in memory before they are read; None if there is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            words = file.metadata()
+            x, position = file.get_tensor("x"), file.get_tensor("position")
+    except (OSError, SafetensorError):  # the second: a file that someone cut short
+        return None
+    return Decoded(
+        x,
+        position,
+        {int(n): reason for n, reason in json.loads(words["failed"])},
+        {what: (n, first) for what, (n, first) in json.loads(words["remarks"]).items()},
+    )
