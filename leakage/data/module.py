@@ -28,6 +28,15 @@ SHARES = {
     "challenge": 0.2,
 }
 """Shares of the units, where a data set comes with a test split of its own."""
+ALL_SHARES = {
+    "train": 0.35,
+    "validation": 0.1,
+    "test": 0.1,
+    "shadow_fit": 0.2,
+    "shadow_calibrate": 0.1,
+    "challenge": 0.15,
+}
+"""Shares of the units of a data set without one."""
 
 
 class FolderData(LightningDataModule, ABC):
