@@ -41,7 +41,6 @@ ORDER = (
     "game",
     "report",
     "callbacks",
-    "cli_errors",
     "cli",
     "__main__",
 )
@@ -51,10 +50,10 @@ PLUGGED = {
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}
-LIGHTNING = {"data", "models", "callbacks", "cli", "cli_errors"}
+LIGHTNING = {"data", "models", "callbacks", "cli"}
 NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
 HOOKED = {"callbacks", "data", "models"}
-KWARGS = {("leakage.cli", "instantiate_trainer"), ("leakage.gradients.loss", "_log_nowhere")}
+KWARGS = {("leakage.cli.training", "instantiate_trainer"), ("leakage.gradients.loss", "_log_nowhere")}
 LINES = 300
 
 Sources = dict[str, str]
@@ -215,7 +214,7 @@ def test_the_sources_are_found() -> None:
     assert {"leakage", "leakage.cli", "leakage.game", "leakage.metrics.attack"} <= set(SOURCES)
     assert {part_of(module) for module in SOURCES} == {"", *ORDER, *PLUGGED}
     assert "leakage.gradients.engine" in imports("leakage.game", SOURCES)
-    assert "leakage.data.adult" in imports("leakage.cli", SOURCES)
+    assert "leakage.data.adult" in imports("leakage.cli.training", SOURCES)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

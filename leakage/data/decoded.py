@@ -145,12 +145,11 @@ def _decode(files: Sequence[Path], decoder: Decoder) -> Decoded:
 
 def _keep(decoded: Decoded, path: Path) -> None:
     """Writes the file so that it is there as a whole or not at all, and no other of its kind."""
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    words = {"failed": list(decoded.failed.items()), "remarks": decoded.remarks}
-    tensors = {"x": decoded.x, "position": decoded.position}
+    words = json.dumps([list(decoded.failed.items()), decoded.remarks])
     try:
-        save_file(tensors, temporary, {key: json.dumps(value) for key, value in words.items()})
+        save_file({"x": decoded.x, "position": decoded.position}, temporary, {"words": words})
         temporary.chmod(0o600)
         temporary.replace(path)
     finally:
@@ -164,13 +163,13 @@ def _read(path: Path) -> Decoded | None:
     """What was kept, without its tensors in memory before they are read; None if there is none."""
     try:
         with safe_open(path, "pt") as file:
-            words = file.metadata()
+            failed, remarks = json.loads(file.metadata()["words"])
             x, position = file.get_tensor("x"), file.get_tensor("position")
-    except (OSError, SafetensorError):  # the second: a file that someone cut short
+    except (OSError, SafetensorError):  # the second: a file that was cut short
         return None
     return Decoded(
         x,
         position,
-        {int(n): reason for n, reason in json.loads(words["failed"])},
-        {what: (n, first) for what, (n, first) in json.loads(words["remarks"]).items()},
+        dict(failed),
+        {what: (n, first) for what, (n, first) in remarks.items()},
     )

@@ -1,10 +1,9 @@
-"""The command line: LightningCLI with the keys `attack` and `defense` beside model and data."""
+"""fit, validate, test: LightningCLI with the keys `attack` and `defense` beside model and data."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import warnings
 from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,19 +12,22 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 import leakage.data.adult
 import leakage.models.tabular  # noqa: F401 - their class names then need no path
 from leakage.callbacks import Attack, Capture, Defend, Utility  # noqa: F401 - likewise
-from leakage.cli_errors import check_checkpoint, check_configs, one_sentence
+from leakage.cli.errors import check_checkpoint, check_configs, one_sentence
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
 from leakage.randomness import isolated
 from leakage.rules import Game
 
+_ABOUT = (
+    "What an observer of shared gradients can infer about the private data."
+    " `python -m leakage standin --help` is about made-up data."
+)
 _BOTTLENECK = "model.init_args.bottleneck"
 _log = logging.getLogger("leakage.utility")
 
@@ -160,44 +162,17 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
-    _set_up_terminal()
+def train(args: Sequence[str] | None) -> None:
+    """Runs fit, validate or test with these words, or with those of the process."""
     strict = {"exit_on_error": False, "allow_abbrev": False}
-    subcommands = LightningCLI.subcommands()
-    try:
-        LeakageCLI(
-            LightningModule,
-            LightningDataModule,
-            subclass_mode_model=True,
-            subclass_mode_data=True,
-            seed_everything_default=0,
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"prog": "python -m leakage", **strict}
-            | dict.fromkeys(subcommands, strict),
-            args=None if args is None else list(args),
-        )
-    except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-
-
-class _Terminal(logging.Handler):
-    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
-def _set_up_terminal() -> None:
-    """Shows the program's own log, and hides advertisements and warnings about libraries."""
-    logger = logging.getLogger("leakage")
-    if not logger.handlers:
-        logger.addHandler(_Terminal())
-    logger.setLevel(logging.INFO)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
+    LeakageCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        parser_kwargs={"prog": "python -m leakage", "description": _ABOUT, **strict}
+        | dict.fromkeys(LightningCLI.subcommands(), strict),
+        args=None if args is None else list(args),
     )
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,0 +1,52 @@
+"""The command line: `python -m leakage fit`, `validate`, `test` and `standin`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from typing_extensions import override
+
+from leakage.cli.standin import write_standin
+from leakage.cli.training import train
+from leakage.errors import LeakageError
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
+    _set_up_terminal()
+    words = sys.argv[1:] if args is None else list(args)
+    try:
+        if words[:1] == ["standin"]:
+            write_standin(words[1:])
+        else:
+            train(None if args is None else words)
+    except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+class _Terminal(logging.Handler):
+    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _set_up_terminal() -> None:
+    """Shows the program's own log, and hides advertisements and warnings about libraries."""
+    logger = logging.getLogger("leakage")
+    if not logger.handlers:
+        logger.addHandler(_Terminal())
+    logger.setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")

@@ -1,0 +1,50 @@
+"""standin: writes made-up files in the official layout of a data set."""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentError
+from collections.abc import Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentParser
+
+from leakage.cli.errors import one_sentence
+from leakage.data.standins.adult import ADULT
+from leakage.errors import LeakageError, nearest
+
+logger = logging.getLogger("leakage.data")
+
+SETS = {
+    "adult": ADULT,
+}
+
+
+def write_standin(words: Sequence[str]) -> None:
+    """Runs `python -m leakage standin` with these words.
+
+    Raises:
+        LeakageError: what is wrong with them, or with the folder.
+    """
+    parser = ArgumentParser(
+        prog="python -m leakage standin", description=__doc__, exit_on_error=False
+    )
+    parser.add_argument("--set", required=True, help=f"the data set: {', '.join(SETS)}")
+    parser.add_argument("--out", required=True, help="the folder, new or a stand-in")
+    parser.add_argument("--seed", type=int, default=0, help="of what is made up")
+    units = ", ".join(f"{made.unit} ({name}, {made.least} or more)" for name, made in SETS.items())
+    parser.add_argument("--size", type=int, required=True, help=f"how many: {units}")
+    try:
+        given = parser.parse_args(list(words))
+    except ArgumentError as error:
+        raise LeakageError(one_sentence(str(error), ["set", "out", "seed", "size"])) from None
+    if given.set not in SETS:
+        raise LeakageError(f"--set: there is no set {given.set!r}; {nearest(given.set, SETS)}")
+    out = Path(given.out)
+    if out.exists() and not out.is_dir():
+        raise LeakageError(f"--out: {out} is a file, a folder is needed")
+    if not 0 <= given.seed < 2**32:
+        raise LeakageError(f"--seed: a number from 0 to 2^32 - 1, got {given.seed}")
+    made = SETS[given.set]
+    made.write(out, size=given.size, seed=given.seed, key="--size")
+    logger.info("%s: wrote a stand-in of %s, %d %s", out, made.name, given.size, made.unit)
