@@ -55,10 +55,9 @@ class LeakageCLI(LightningCLI):
         )
         for seed in ("attack.seed", "data.init_args.seed"):
             parser.link_arguments("seed_everything", seed, compute_fn=int)
-        for known in ("in_features", "classes"):
-            parser.link_arguments(
-                f"data.{known}", f"model.init_args.{known}", apply_on="instantiate"
-            )
+        parser.link_arguments(
+            "data.in_features", "model.init_args.in_features", apply_on="instantiate"
+        )
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -83,6 +82,13 @@ class LeakageCLI(LightningCLI):
             super().instantiate_classes()
         except ValueError as error:  # the parser wraps what a constructor of model or data raises
             raise LeakageError(one_sentence(str(error), [])) from error
+        labels = getattr(self.datamodule, "classes", None)
+        given = self._get(self.config, "model.init_args.classes")
+        if labels is not None and given not in (None, labels):
+            raise LeakageError(
+                f"model.classes: found {given}, but {type(self.datamodule).__name__} has {labels}"
+                f" labels; set it to {labels}"
+            )
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
