@@ -28,6 +28,7 @@ class StandIn:
         version: goes up with each change of what it writes, so that older files are replaced.
         files: for a size and a seed, the name in the folder and the content of each file; it may
             make them one by one.
+        most: the largest size, where the layout has one.
     """
 
     name: str
@@ -35,6 +36,7 @@ class StandIn:
     least: int
     version: int
     files: Callable[[int, int], Iterable[tuple[str, bytes]]]
+    most: int | None = None
 
     def settings(self, size: int, seed: int) -> dict[str, int]:
         """What decides the content of the files, as the marker keeps it."""
@@ -48,17 +50,21 @@ class StandIn:
 
         Args:
             folder: created where it is missing.
-            size: how many, in `unit`, at least `least`.
+            size: how many, in `unit`, from `least` to `most`.
             seed: of the random generator, the only source of randomness.
             key: what an error calls the size.
 
         Raises:
-            LeakageError: the size is too small, or the folder holds what is not a stand-in.
+            LeakageError: the size is out of its range, or the folder holds what is not a stand-in.
         """
         if size < self.least:
             raise LeakageError(
                 f"{key}: a stand-in of {self.name} has at least {self.least} {self.unit},"
                 f" got {size}"
+            )
+        if self.most is not None and size > self.most:
+            raise LeakageError(
+                f"{key}: a stand-in of {self.name} has at most {self.most} {self.unit}, got {size}"
             )
         folder.mkdir(parents=True, exist_ok=True)
         marker = read_marker(folder)
