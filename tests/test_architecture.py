@@ -53,7 +53,10 @@ PLUGGED_INTO = {"cli"}
 LIGHTNING = {"data", "models", "callbacks", "cli"}
 NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
 HOOKED = {"callbacks", "data", "models"}
-KWARGS = {("leakage.cli.training", "instantiate_trainer"), ("leakage.gradients.loss", "_log_nowhere")}
+KWARGS = {
+    ("leakage.cli.training", "instantiate_trainer"),
+    ("leakage.gradients.loss", "_log_nowhere"),
+}
 LINES = 300
 
 Sources = dict[str, str]

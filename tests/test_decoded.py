@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from leakage.data import decoded
-from leakage.data.decoded import CACHE, Decoder, decode
+from leakage.data.decoded import CACHE, Decoded, Decoder
 from leakage.data.unreadable import Unreadable, UnreadableError, check_max_unreadable
 from leakage.errors import LeakageError
 
@@ -29,7 +29,7 @@ class _Number(Decoder):
         text = path.read_text()
         if not text.isdigit():
             raise UnreadableError("no number")
-        return torch.tensor([self.factor * float(text)]), "odd" if int(text) % 2 else ""
+        return torch.tensor([self.factor * float(text)]), "are odd" if int(text) % 2 else ""
 
 
 def write(folder: Path, *texts: str) -> list[Path]:
@@ -37,6 +37,13 @@ def write(folder: Path, *texts: str) -> list[Path]:
     for file, text in zip(files, texts, strict=True):
         file.write_text(text)
     return files
+
+
+def decode(
+    files: list[Path], decoder: Decoder, folder: Path, unreadable: Unreadable | None = None
+) -> Decoded:
+    told = Unreadable(folder, "numbers") if unreadable is None else unreadable
+    return decoded.decode(files, decoder, folder, told)
 
 
 def caches(folder: Path) -> list[str]:
@@ -51,30 +58,39 @@ def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Number, "decode", decode)
 
 
-def test_what_can_be_decoded_is_so_in_its_order_and_the_rest_is_told(tmp_path: Path) -> None:
-    found = decode(write(tmp_path, "4", "x", "7", "", "9"), _Number(), tmp_path)
-    assert found.x.tolist() == [[4.0], [7.0], [9.0]]
-    assert found.position.tolist() == [0, 2, 4]
-    assert found.failed == {1: "no number", 3: "no number"}
-    assert found.remarks == {"odd": (2, 2)}
+def test_what_can_be_decoded_is_so_in_its_order_and_the_rest_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> None:
+    """The same from the files, and from what was kept."""
+    caplog.set_level(logging.INFO, "leakage.data")
+    files = write(tmp_path, "4", "x", "7", "", "9")
+    for _ in range(2):
+        unreadable = Unreadable(tmp_path, "numbers")
+        caplog.clear()
+        found = decode(files, _Number(), tmp_path, unreadable)
+        assert found.x.tolist() == [[4.0], [7.0], [9.0]]
+        assert found.position.tolist() == [0, 2, 4]
+        assert caplog.messages == [f"{tmp_path}: 2 of 5 numbers are odd (the first: 0002.txt)"]
+        with pytest.raises(
+            LeakageError, match=r"2 of 5 numbers left out: no number \(the first: 0001"
+        ):
+            unreadable.settle(5, 0)
+        request.getfixturevalue("no_decoding")
+    assert (tmp_path / CACHE / caches(tmp_path)[0]).stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_that_can_be_decoded_is_told_too(tmp_path: Path) -> None:
-    found = decode(write(tmp_path, "x"), _Number(), tmp_path)
-    assert (len(found.x), len(found.position), found.failed) == (0, 0, {0: "no number"})
+    unreadable = Unreadable(tmp_path, "numbers")
+    found = decode(write(tmp_path, "x"), _Number(), tmp_path, unreadable)
+    assert (len(found.x), len(found.position), len(unreadable)) == (0, 0, 1)
 
 
-def test_a_second_call_reads_what_the_first_one_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    files = write(tmp_path, "4", "x", "7")
-    first = decode(files, _Number(), tmp_path)
-    request.getfixturevalue("no_decoding")
-    second = decode(files, _Number(), tmp_path)
-    assert torch.equal(first.x, second.x)
-    assert torch.equal(first.position, second.position)
-    assert (first.failed, first.remarks) == (second.failed, second.remarks)
-    assert (tmp_path / CACHE / caches(tmp_path)[0]).stat().st_mode & 0o777 == 0o600
+def test_what_is_done_to_x_does_not_reach_what_was_kept(tmp_path: Path) -> None:
+    files = write(tmp_path, "4", "8")
+    for _ in range(2):
+        found = decode(files, _Number(), tmp_path)
+        assert found.x.tolist() == [[4.0], [8.0]]
+        found.x.zero_()
 
 
 def test_a_file_that_changed_is_decoded_again_even_where_its_size_did_not(tmp_path: Path) -> None:
@@ -136,14 +152,15 @@ def test_workers_make_the_same_of_many_files_as_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = write(tmp_path, *("x" if n % 97 == 5 else str(n) for n in range(300)))
-    alone = decode(files, _Number(), tmp_path / "alone")
+    told = [Unreadable(tmp_path, "numbers") for _ in range(2)]
+    alone = decode(files, _Number(), tmp_path / "alone", told[0])
     monkeypatch.setattr(decoded, "_ALONE", 10)
     monkeypatch.setattr(decoded.joblib, "cpu_count", lambda: 2)
-    many = decode(files, _Number(), tmp_path / "many")
+    many = decode(files, _Number(), tmp_path / "many", told[1])
     assert torch.equal(alone.x, many.x)
     assert torch.equal(alone.position, many.position)
-    assert (alone.failed, alone.remarks) == (many.failed, many.remarks)
-    assert len(alone.failed) == 4
+    assert alone.x.flatten().tolist() == [n for n in range(300) if n % 97 != 5]
+    assert len(told[0]) == len(told[1]) == 4
 
 
 # What is unreadable

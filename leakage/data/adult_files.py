@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from leakage.data.download import is_web_page
+from leakage.data.files import text_of
 from leakage.errors import LeakageError
 from leakage.population import Trait
 
@@ -76,18 +76,7 @@ def read_rows(path: Path) -> NDArray[np.float64]:
     Raises:
         LeakageError: by file, row (the first line is 1) and column, what is wrong.
     """
-    content = path.read_bytes()
-    if is_web_page(content[:1024]):
-        raise LeakageError(
-            f"{path}: found a web page (a failed download), expected the rows of Adult"
-        )
-    try:
-        lines = content.decode("utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise LeakageError(
-            f"{path}, row {row}: found the byte 0x{content[error.start]:02x}, expected plain text"
-        ) from None
+    lines = text_of(path, "the rows of Adult").split("\n")
     # adult.test opens with a comment, and both files end in a blank line.
     kept = [n for n, line in enumerate(lines) if line.strip() and not (n == 0 and line[0] == "|")]
     if not kept:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +24,7 @@ from leakage.data.crema_d_files import (
     read_clips,
 )
 from leakage.data.decoded import decode
-from leakage.data.module import ALL_SHARES, FolderData
+from leakage.data.module import ALL_SHARES, FolderData, check_units
 from leakage.data.sounds import LogMel
 from leakage.data.standins.crema_d import CREMA_D
 from leakage.data.unreadable import Unreadable, check_max_unreadable
@@ -34,9 +33,6 @@ from leakage.population import Population, split_by_unit
 from leakage.randomness import torch_generator
 
 logger = logging.getLogger("leakage.data")
-
-LEAST_ACTORS = math.floor(1 / min(ALL_SHARES.values())) + 1
-"""With fewer the rounded share of a split may be no actor at all."""
 
 
 class CremaD(FolderData):
@@ -103,7 +99,7 @@ class CremaD(FolderData):
         clips, x = self._hear(named, unreadable)
         labels = torch.tensor([EMOTIONS.index(clip.emotion) for clip in clips])
         units = torch.tensor([clip.actor for clip in clips])
-        self._check_speakers(units, standin)
+        self._tell_speakers(units, standin)
         splits = split_by_unit(units, ALL_SHARES, torch_generator(self.seed, "crema_d", "splits"))
         _standardise(x, splits["train"])
         spread, mean = torch.std_mean(x.squeeze(1), dim=2, correction=0)  # (N, mels) each
@@ -121,28 +117,19 @@ class CremaD(FolderData):
     def _hear(self, clips: Sequence[Clip], unreadable: Unreadable) -> tuple[list[Clip], Tensor]:
         """The clips that are sounds and copies of none before them, and their spectrograms."""
         total = len(clips) + len(unreadable)
-        decoded = decode([clip.path for clip in clips], self.decoder, self.root)
-        for position, reason in decoded.failed.items():
-            unreadable.add(clips[position].path.name, reason)
+        decoded = decode([clip.path for clip in clips], self.decoder, self.root, unreadable)
         heard = [clips[position] for position in decoded.position.tolist()]
         first = _first_of_each(decoded.x)
         for i in sorted(set(range(len(heard))) - set(first)):
             unreadable.add(heard[i].path.name, "a copy of another clip")
         unreadable.settle(total, self.max_unreadable)
-        for remark, (count, position) in decoded.remarks.items():
-            name = clips[position].path.name
-            logger.info("%s: %d clips %s (the first: %s)", self.root / AUDIO, count, remark, name)
         x = decoded.x if len(first) == len(heard) else decoded.x[first]
         return [heard[i] for i in first], x
 
-    def _check_speakers(self, units: Tensor, standin: bool) -> None:
+    def _tell_speakers(self, units: Tensor, standin: bool) -> None:
         """Refuses too few actors for the splits, and says how much of the set is there."""
         speakers = len(units.unique())
-        if speakers < LEAST_ACTORS:
-            raise LeakageError(
-                f"{self.root / AUDIO}: found clips of {speakers} actors, at least {LEAST_ACTORS}"
-                f" are needed, as each actor is in one of the {len(ALL_SHARES)} splits alone"
-            )
+        check_units(self.root / AUDIO, speakers, "actors", ALL_SHARES)
         if not standin:
             there = f"{len(units)} of the {CLIPS} clips of CREMA-D, of {speakers} of its"
             logger.info("%s: %s %d actors", self.root / AUDIO, there, len(ACTORS))

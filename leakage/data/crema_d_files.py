@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from leakage.data.download import is_web_page
-from leakage.data.sounds import is_pointer
+from leakage.data.files import text_of
+from leakage.data.traits import make_trait
 from leakage.data.unreadable import Unreadable
 from leakage.errors import LeakageError
 from leakage.population import Trait
@@ -179,26 +179,14 @@ def make_traits(clips: Sequence[Clip], actors: dict[int, Actor]) -> dict[str, Tr
 
 
 def _trait(name: str, found: Sequence[str], values: Sequence[str]) -> Trait:
-    """A trait without the values that nobody has; what is not among the values is unknown."""
-    held = [value for value in values if value in set(found)]
-    position = {value: code for code, value in enumerate(held)}
-    codes = torch.tensor([position.get(value, -1) for value in found], dtype=torch.int64)
-    return Trait(name, tuple(held), codes)
+    """What is not among the values is unknown."""
+    position = {value: code for code, value in enumerate(values)}
+    return make_trait(name, values, torch.tensor([position.get(value, -1) for value in found]))
 
 
 def _read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """The lines of the demographics that are not blank, by their number; the header first."""
-    content = path.read_bytes()
-    if is_web_page(content[:1024]) or is_pointer(content):
-        kind = "a Git-LFS pointer" if is_pointer(content) else "a web page (a failed download)"
-        raise LeakageError(f"{path}: found {kind}, expected the rows of the actors")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = content.count(b"\n", 0, error.start) + 1
-        raise LeakageError(
-            f"{path}, row {row}: found the byte 0x{content[error.start]:02x}, expected plain text"
-        ) from None
+    text = text_of(path, "the rows of the actors")
     if text.split("\n")[0].count(";") >= len(COLUMNS) - 1:
         raise LeakageError(
             f"{path}, row 1: found semicolons between the fields, as Excel writes them in some"

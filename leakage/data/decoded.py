@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from leakage.data.unreadable import UnreadableError
+from leakage.data.unreadable import Unreadable, UnreadableError
 
 logger = logging.getLogger("leakage.data")
 
@@ -53,39 +53,54 @@ class Decoded:
     """What became of files.
 
     Args:
-        x: of each file that was decoded, (m, ...).
+        x: of each file that was decoded, (m, ...), mapped from the file that keeps them.
         position: of each of them among all files, int64 (m,), ascending.
-        failed: by the position of each other file, the reason.
-        remarks: by what was remarked, the number of files and the position of the first.
     """
 
     x: Tensor
     position: Tensor
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What there is to say: by position why a file failed, by remark how many and the first."""
+
     failed: dict[int, str]
     remarks: dict[str, tuple[int, int]]
 
 
-def decode(files: Sequence[Path], decoder: Decoder, folder: Path) -> Decoded:
+def decode(
+    files: Sequence[Path], decoder: Decoder, folder: Path, unreadable: Unreadable
+) -> Decoded:
     """Decodes files, or reads what an earlier call made of the very same files and settings.
 
     Args:
         files: at least one.
         decoder: of all of them; the figures do not depend on who of several workers runs it.
         folder: of the data. Where it cannot be written to nothing is kept.
+        unreadable: gets the name of each file that could not be decoded, and the reason.
     """
     mark = _fingerprint(files, decoder)
     path = folder / CACHE / f"{type(decoder).__name__.lower()}-{mark}.safetensors"
-    if (kept := _read(path)) is not None:
-        return kept
-    decoded = _decode(files, decoder)
-    try:
-        _keep(decoded, path)
-    except OSError as error:
-        logger.warning(
-            "%s: what was decoded cannot be kept there (%s), so each run decodes the files again",
-            path.parent,
-            error.strerror,
-        )
+    found = _read(path)
+    if found is None:
+        found = _decode(files, decoder)
+        try:
+            _keep(*found, path)
+        except OSError as error:
+            logger.warning(
+                "%s: what was decoded cannot be kept there (%s), so each run decodes the files"
+                " again",
+                path.parent,
+                error.strerror,
+            )
+        else:
+            found = _read(path) or found  # mapped from the file, the memory is free again
+    decoded, told = found
+    for position, reason in told.failed.items():
+        unreadable.add(files[position].name, reason)
+    for remark, (count, first) in told.remarks.items():
+        unreadable.remark(count, len(files), remark, files[first].name)
     return decoded
 
 
@@ -112,42 +127,49 @@ class _Files(Dataset[tuple[Tensor | None, str]]):
             return None, str(error)
 
 
-def _decode(files: Sequence[Path], decoder: Decoder) -> Decoded:
+def _stack(
+    chunk: Sequence[tuple[Tensor | None, str]],
+) -> tuple[Tensor | None, list[tuple[bool, str]]]:
+    """One tensor of a chunk, made in the worker: each by itself would take a file handle."""
+    made = [x for x, _ in chunk if x is not None]
+    return torch.stack(made) if made else None, [(x is not None, words) for x, words in chunk]
+
+
+def _decode(files: Sequence[Path], decoder: Decoder) -> tuple[Decoded, _Told]:
     workers = joblib.cpu_count() if len(files) > _ALONE else 0
     loader: DataLoader[Any] = DataLoader(
-        _Files(files, decoder), batch_size=_CHUNK, num_workers=workers, collate_fn=list
+        _Files(files, decoder), batch_size=_CHUNK, num_workers=workers, collate_fn=_stack
     )
-    chunks, position, remarked = [], [], []
+    x = torch.empty(0)
+    position: list[int] = []
     failed: dict[int, str] = {}
+    remarked: list[tuple[str, int]] = []
     with tqdm(total=len(files), unit="file", disable=None, desc="decoding") as progress:
-        n = 0
-        for chunk in loader:
-            made = [x for x, _ in chunk if x is not None]
-            if made:
-                chunks.append(torch.stack(made))
-            for x, words in chunk:
-                if x is None:
+        for made, told in loader:
+            if made is not None and not len(position):
+                x = made.new_empty(len(files), *made.shape[1:])
+            if made is not None:
+                x[len(position) : len(position) + len(made)] = made
+            for n, (good, words) in enumerate(told, start=len(position) + len(failed)):
+                if not good:
                     failed[n] = words
-                else:
-                    position.append(n)
-                    remarked += [(words, n)] if words else []
-                n += 1
-            progress.update(len(chunk))
+                    continue
+                position.append(n)
+                remarked += [(words, n)] if words else []
+            progress.update(len(told))
     count = Counter(words for words, _ in remarked)
     first = dict(reversed(remarked))
-    return Decoded(
-        torch.cat(chunks) if chunks else torch.empty(0),
-        torch.tensor(position, dtype=torch.int64),
-        failed,
-        {words: (count[words], first[words]) for words in count},
+    return (
+        Decoded(x[: len(position)], torch.tensor(position, dtype=torch.int64)),
+        _Told(failed, {words: (count[words], first[words]) for words in count}),
     )
 
 
-def _keep(decoded: Decoded, path: Path) -> None:
+def _keep(decoded: Decoded, told: _Told, path: Path) -> None:
     """Writes the file so that it is there as a whole or not at all, and no other of its kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    words = json.dumps([list(decoded.failed.items()), decoded.remarks])
+    words = json.dumps([list(told.failed.items()), told.remarks])
     try:
         save_file({"x": decoded.x, "position": decoded.position}, temporary, {"words": words})
         temporary.chmod(0o600)
@@ -159,17 +181,12 @@ def _keep(decoded: Decoded, path: Path) -> None:
             other.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Decoded | None:
+def _read(path: Path) -> tuple[Decoded, _Told] | None:
     """What was kept, without its tensors in memory before they are read; None if there is none."""
     try:
         with safe_open(path, "pt") as file:
             failed, remarks = json.loads(file.metadata()["words"])
-            x, position = file.get_tensor("x"), file.get_tensor("position")
+            decoded = Decoded(file.get_tensor("x"), file.get_tensor("position"))
     except (OSError, SafetensorError):  # the second: a file that was cut short
         return None
-    return Decoded(
-        x,
-        position,
-        dict(failed),
-        {what: (n, first) for what, (n, first) in remarks.items()},
-    )
+    return decoded, _Told(dict(failed), {what: (n, at) for what, (n, at) in remarks.items()})

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from leakage.data.files import is_web_page
 from leakage.errors import LeakageError
 
 logger = logging.getLogger("leakage.data")
@@ -18,15 +19,6 @@ logger = logging.getLogger("leakage.data")
 CHUNK = 1 << 16
 TIMEOUT = 60.0
 """Seconds without a byte after which a connection counts as broken."""
-
-
-def is_web_page(head: bytes) -> bool:
-    """Whether a file that begins like this is HTML: what a failed download often leaves.
-
-    >>> is_web_page(b"<!DOCTYPE html><html>"), is_web_page(b"39, State-gov")
-    (True, False)
-    """
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html"))
 
 
 def sha256_of(path: Path) -> str:

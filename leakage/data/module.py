@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from typing_extensions import override
 
-from leakage.data.download import is_web_page
+from leakage.data.files import is_web_page
 from leakage.data.standins.marker import MARKER, StandIn, read_marker
 from leakage.errors import LeakageError
 from leakage.population import Population
@@ -211,6 +212,16 @@ class FolderData(LightningDataModule, ABC):
     @override
     def test_dataloader(self) -> DataLoader[tuple[Tensor, Tensor]]:
         return self._loader("test")
+
+
+def check_units(folder: Path, found: int, units: str, shares: Mapping[str, float]) -> None:
+    """Refuses so few units that a split could be left with none."""
+    least = math.floor(1 / min(shares.values())) + 1
+    if found < least:
+        raise LeakageError(
+            f"{folder}: found {found} {units}, at least {least} are needed to divide them into"
+            f" {', '.join(shares)}"
+        )
 
 
 def kind_of(marker: dict[str, Any] | None) -> str:

@@ -18,10 +18,9 @@ from torchaudio.transforms import MelSpectrogram
 from typing_extensions import override
 
 from leakage.data.decoded import Decoder
-from leakage.data.download import is_web_page
+from leakage.data.files import content_of
 from leakage.data.unreadable import UnreadableError
 
-_POINTER = b"version https://git-lfs.github.com/spec/v1"
 _UNTOLD = 0xFFFFFFFF
 """The size of the samples in the header of a WAV file that was written as a stream."""
 _STEPS = 1_000_000
@@ -94,30 +93,9 @@ class LogMel(Decoder):
         return x
 
 
-def is_pointer(head: bytes) -> bool:
-    """Whether a file that begins like this only says where Git LFS would find its content.
-
-    >>> is_pointer(b"version https://git-lfs.github.com/spec/v1"), is_pointer(b"RIFF")
-    (True, False)
-    """
-    return head.startswith(_POINTER)
-
-
 def _samples(path: Path) -> tuple[Tensor, int]:
     """The sound in a WAV file, float32 (channels, samples), and its samples a second."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableError(f"it cannot be opened ({error.strerror})") from None
-    if not content:
-        raise UnreadableError("an empty file, get it again")
-    if is_pointer(content):
-        raise UnreadableError(
-            "a Git-LFS pointer in place of the sound; run `git lfs pull` where it was cloned,"
-            " or download it with git-lfs"
-        )
-    if is_web_page(content[:1024]):
-        raise UnreadableError("a web page (a failed download), get it again")
+    content = content_of(path, "sound")
     if content[:4] != b"RIFF"[: len(content)] or content[8:12] != b"WAVE"[: len(content[8:12])]:
         raise UnreadableError("no WAV file")
     if _is_cut_short(content):

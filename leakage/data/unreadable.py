@@ -31,6 +31,18 @@ class Unreadable:
         """Notes one of them: its name or row, and what is wrong with it, without its name."""
         self._found.setdefault(reason, []).append(where)
 
+    def remark(self, count: int, total: int, words: str, first: str) -> None:
+        """Tells what had to be done to some of them that can be read."""
+        logger.info(
+            "%s: %d of %d %s %s (the first: %s)",
+            self._source,
+            count,
+            total,
+            self._kind,
+            words,
+            first,
+        )
+
     def __len__(self) -> int:
         return sum(map(len, self._found.values()))
 
