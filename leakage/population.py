@@ -89,13 +89,16 @@ class Population:
                     f"data set {self.name}: the split {split} holds no record; each of"
                     f" {', '.join(GAME_SPLITS)} needs at least one"
                 )
-        units = {split: self.units[self.splits[split]] for split in held}
+        units = {split: self.units[self.splits[split]].unique() for split in held}
+        everyone = torch.cat(list(units.values()))
+        if len(everyone.unique()) == len(everyone):
+            return
         for one, other in combinations(held, 2):
             shared = units[one][torch.isin(units[one], units[other])]
             if len(shared):
                 raise LeakageError(
                     f"data set {self.name}: the splits {one} and {other} share"
-                    f" {len(set(shared.tolist()))} units, the first is unit {int(shared[0])};"
+                    f" {len(shared)} units, the first is unit {int(shared[0])};"
                     " splits must be disjoint by unit"
                 )
 

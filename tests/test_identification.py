@@ -277,3 +277,16 @@ def test_settings_out_of_range_are_refused(
     with pytest.raises(LeakageError) as error:
         kind(**setting)
     assert str(error.value) == f"attack.adversaries: {sentence}"
+
+
+def test_users_who_do_not_differ_at_all_leave_a_discriminant_that_still_scores() -> None:
+    """The variance between users is below that of their batches in every direction."""
+    rng = np.random.default_rng(0)
+    values = np.repeat(np.arange(6), 2)
+    noise = rng.normal(size=(6, 4))
+    releases = np.stack([noise, -noise], axis=1).reshape(12, 4).astype(np.float32)
+    surface = Surface(Layout((), ()), 6, (), 4)
+    scores = LinearDiscriminant().fit(releases, values, surface, 0)(releases)
+    assert scores.shape == (12, 4)
+    expected = (releases - releases.mean(0)) / releases.std(0)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)

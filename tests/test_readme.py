@@ -15,8 +15,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import leakage.callbacks
-import leakage.data.adult
-import leakage.models.tabular  # noqa: F401 - so that all classes are known
+import leakage.cli  # noqa: F401 - so that all classes are known
 from leakage.adversaries import Adversary
 from leakage.defenses import Defense
 from leakage.rules import Game

@@ -113,6 +113,8 @@ class LinearDiscriminant(Identifier):
         variances, axes = np.linalg.eigh(between)
         b = np.maximum(variances - float((1 / counts).mean()), 0)
         used = b > 0
+        if not used.any():  # users do not differ more than their batches do
+            return standardised(releases)
         matrix = within / np.sqrt(lost) @ (axes[:, used] * np.sqrt(b[used] / (b[used] + 1)))
         return lambda seen: np.asarray(seen.astype(np.float64) @ matrix)
 

@@ -11,12 +11,20 @@ from jsonargparse import ArgumentParser
 
 from leakage.cli.errors import one_sentence
 from leakage.data.standins.adult import ADULT
+from leakage.data.standins.celeba import CELEBA
+from leakage.data.standins.crema_d import CREMA_D
+from leakage.data.standins.health import HEALTH
+from leakage.data.standins.utkface import UTKFACE
 from leakage.errors import LeakageError, nearest
 
 logger = logging.getLogger("leakage.data")
 
 SETS = {
     "adult": ADULT,
+    "health": HEALTH,
+    "crema_d": CREMA_D,
+    "celeba": CELEBA,
+    "utkface": UTKFACE,
 }
 
 

@@ -16,6 +16,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 import leakage.data.adult
+import leakage.data.celeba
+import leakage.data.crema_d
+import leakage.data.health
+import leakage.data.utkface
+import leakage.models.audio
+import leakage.models.image
 import leakage.models.tabular  # noqa: F401 - their class names then need no path
 from leakage.callbacks import Attack, Capture, Defend, Utility  # noqa: F401 - likewise
 from leakage.cli.errors import check_checkpoint, check_configs, one_sentence

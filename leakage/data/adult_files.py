@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from leakage.data.files import text_of
+from leakage.data.traits import make_trait
 from leakage.errors import LeakageError
 from leakage.population import Trait
 
@@ -170,25 +171,11 @@ def make_traits(table: NDArray[np.float64], widths: dict[str, int]) -> dict[str,
     for j, (name, values) in enumerate(COLUMNS.items()):
         if not values:
             continue
-        codes, span = table[:, j].astype(int), spans.get(name, range(0))
-        held = np.unique(codes[codes >= 0])  # a value that nobody has is no value
-        position = np.full(len(values) + 1, -1)
-        position[held] = np.arange(len(held))
+        codes, span = torch.from_numpy(table[:, j].astype(np.int64)), spans.get(name, range(0))
         # Education-num numbers the very same levels, so it tells the education too.
         also = spans.get("education-num", range(0)) if name == "education" else range(0)
-        traits[name] = Trait(
-            name=name,
-            values=tuple(values[code] for code in held),
-            codes=torch.from_numpy(position[codes]),
-            columns=(*span, *also),
-            one_hot=tuple(span[code] for code in held) if span else (),
-        )
+        traits[name] = make_trait(name, values, codes, (*span, *also), span)
     bands = np.digitize(table[:, list(COLUMNS).index("age")], AGE_BAND_STARTS)
-    held, codes = np.unique(bands, return_inverse=True)
-    traits["age-band"] = Trait(
-        name="age-band",
-        values=tuple(AGE_BANDS[band] for band in held),
-        codes=torch.from_numpy(codes.astype(np.int64)),
-        columns=tuple(spans.get("age", range(0))),
-    )
+    columns = spans.get("age", range(0))
+    traits["age-band"] = make_trait("age-band", AGE_BANDS, torch.from_numpy(bands), columns)
     return traits
