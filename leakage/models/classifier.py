@@ -76,8 +76,9 @@ class Classifier(LightningModule):
         logits = self(x)
         self.log(f"utility/{stage}_loss", F.cross_entropy(logits, y), prog_bar=stage == "val")
         # Probabilities, since torchmetrics guesses from the range of raw scores what they are.
-        metrics.update(logits.double().softmax(1), y)
-        self.log_dict(metrics)
+        if not self.trainer.sanity_checking:  # on a few records, which may lack a label
+            metrics.update(logits.double().softmax(1), y)
+            self.log_dict(metrics)
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
