@@ -111,6 +111,13 @@ def test_other_settings_and_other_files_are_decoded_anew(tmp_path: Path) -> None
     assert decode(files[::-1], _Number(3), tmp_path).x.tolist() == [[24.0], [12.0]]
 
 
+def test_decoding_draws_nothing_from_the_randomness_of_training(tmp_path: Path) -> None:
+    """The run that decodes would else train otherwise than those that find the files decoded."""
+    before = torch.get_rng_state()
+    decode(write(tmp_path, "4", "8"), _Number(), tmp_path)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 @pytest.mark.parametrize("left", [0, 5, 100])
 def test_a_cache_that_was_cut_short_is_made_again(tmp_path: Path, left: int) -> None:
     files = write(tmp_path, "4", "8")

@@ -138,7 +138,13 @@ def _stack(
 def _decode(files: Sequence[Path], decoder: Decoder) -> tuple[Decoded, _Told]:
     workers = joblib.cpu_count() if len(files) > _ALONE else 0
     loader: DataLoader[Any] = DataLoader(
-        _Files(files, decoder), batch_size=_CHUNK, num_workers=workers, collate_fn=_stack
+        _Files(files, decoder),
+        batch_size=_CHUNK,
+        num_workers=workers,
+        collate_fn=_stack,
+        # Without one of its own it would draw from the randomness of training, and the run that
+        # decodes would train otherwise than those that find the files decoded.
+        generator=torch.Generator(),
     )
     x = torch.empty(0)
     position: list[int] = []
