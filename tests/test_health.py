@@ -569,8 +569,6 @@ def test_missing_columns_are_named(small: Path, name: str) -> None:
     )
     path.write_text(rest)
     assert f"{path}, row 1: found no column MemberID, " in sentence(small)
-    path.write_text("")
-    assert f"{path}, row 1: found no column MemberID, " in sentence(small)
 
 
 def test_too_few_members_are_refused(small: Path) -> None:
@@ -678,3 +676,48 @@ def test_utility_is_above_the_majority_and_sex_is_neither_plain_nor_hidden(large
     women, men = (pregnant[sex == code].mean() for code in (0, 1))
     assert 0.01 < women < 0.1
     assert 0 < men < women / 4
+
+
+@pytest.mark.parametrize("name", ["Claims.csv", "Members.csv"])
+@pytest.mark.parametrize(("end", "row"), [("\r\r\n", 7), ("\r1\n", 7)])
+def test_a_carriage_return_within_a_row_is_named(
+    small: Path, name: str, end: str, row: int
+) -> None:
+    lines = (small / name).read_text().split("\n")
+    lines[row - 1] += end[:-1]
+    (small / name).write_text("\n".join(lines), newline="")
+    with pytest.raises(LeakageError) as error:
+        load(small)
+    assert str(error.value) == (
+        f"{small / name}, row {row}: found a carriage return within the row, expected LF or CRLF at"
+        " its end"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid", "a Git-LFS pointer"),
+        ("", "an empty file"),
+        ("\n", "an empty file"),
+    ],
+)
+def test_what_stands_in_place_of_a_table_is_said(small: Path, content: str, kind: str) -> None:
+    (small / "Members.csv").write_text(content)
+    with pytest.raises(LeakageError) as error:
+        load(small)
+    assert str(error.value) == (
+        f"{small / 'Members.csv'}: found {kind}, expected the header MemberID,AgeAtFirstClaim,Sex"
+    )
+
+
+@pytest.mark.parametrize("date", ["19-oct.", "2025-01-02", "1/2/2025", "10.19.25", "Mai-19"])
+def test_dates_of_other_countries_are_dates_too(small: Path, date: str) -> None:
+    lines = (small / "Members.csv").read_text().split("\n")
+    fields = lines[4].split(",")
+    lines[4] = ",".join([fields[0], date, *fields[2:]])
+    (small / "Members.csv").write_text("\n".join(lines))
+    with pytest.raises(
+        LeakageError, match=f"row 5, column AgeAtFirstClaim: found '{date}', a date"
+    ):
+        load(small)

@@ -237,3 +237,47 @@ def test_a_number_of_labels_that_the_data_lack_is_refused(
     assert refused([*words, "--data.root", str(roots["utkface"])], capsys) == (
         "model.classes: found 4, but UTKFace has 5 labels; set it to 5"
     )
+
+
+def test_real_files_beside_those_of_a_standin_are_refused(
+    roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They would be read as made-up ones, or be overwritten by a stand-in of another size."""
+    shutil.copytree(roots["celeba"], tmp_path / "celeba")
+    stranger = tmp_path / "celeba" / "img_align_celeba" / "190000.jpg"
+    stranger.write_bytes(b"a real face")
+    config = str(CONFIGS / "celeba.yaml")
+    told = (
+        f"{stranger}: found a file that is none of the stand-in around it, which standin.json"
+        " describes; put real files into a folder of their own"
+    )
+    words = ["fit", "--config", config, "--data.root", str(tmp_path / "celeba")]
+    assert refused(words, capsys) == told
+    words = ["standin", "--set", "celeba", "--out", str(tmp_path / "celeba"), "--size", "300"]
+    assert refused(words, capsys) == told
+    assert stranger.read_bytes() == b"a real face"
+
+
+def test_an_archive_is_named_where_a_standin_would_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "UTKFace.tar.gz").write_bytes(b"\x1f\x8b")
+    words = ["fit", "--config", str(CONFIGS / "utkface.yaml"), "--data.root", str(tmp_path)]
+    assert refused(words, capsys).startswith(
+        f"{tmp_path / 'UTKFace.tar.gz'}: found an archive; unpack it, so that {tmp_path} has images"
+    )
+
+
+def test_a_trait_of_which_nothing_is_known_is_refused(
+    roots: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "crema_d"
+    shutil.copytree(
+        roots["crema_d"], root, ignore=shutil.ignore_patterns("standin.json", "*_IEO_*")
+    )
+    words = ["fit", "--config", str(CONFIGS / "crema_d.yaml"), "--data.root", str(root)]
+    told = refused([*words, "--attack.secret.init_args.attribute", "intensity"], capsys)
+    assert told == (
+        "attack.secret.attribute: 'intensity' has no known value in the data, so there is nothing"
+        " to infer; choose an attribute with two or more"
+    )

@@ -327,3 +327,26 @@ def test_loaders_give_batches_and_do_not_depend_on_the_number_of_workers(whole: 
         assert x.shape[1:] == (3, 16, 16)
         assert torch.equal(x, x2)
         assert torch.equal(y, y2)
+
+
+def test_a_link_to_nothing_and_a_long_strip_are_counted(tmp_path: Path) -> None:
+    """The strip would take gigabytes as soon as its shorter side were brought to the size."""
+    folder = tmp_path / "strips"
+    folder.mkdir()
+    names = [f"{age}_0_1_20170116174525{age:03}.jpg" for age in range(10, 40)]
+    rng = np.random.default_rng(0)
+    for name in names:
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    (folder / names[3]).unlink()
+    (folder / names[3]).symlink_to(folder / "nothing")
+    Image.new("RGB", (1, 30000)).save(folder / names[5], format="PNG")
+    data = UTKFace(str(folder), max_unreadable=0)
+    with pytest.raises(LeakageError) as error:
+        data.setup()
+    assert str(error.value) == (
+        f"{folder}: 1 of 30 images left out: it cannot be opened (No such file or directory) (the"
+        f" first: {names[3]}); 1 of 30 images left out: an image whose one side is over 10 times"
+        f" the other (the first: {names[5]}); data.max_unreadable allows a share of 0, repair the files"
+        " or raise it"
+    )

@@ -9,6 +9,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,17 @@ def decode(
 
 
 def _fingerprint(files: Sequence[Path], decoder: Decoder) -> str:
-    """Changes with any file, by its name, size and time, and with any setting."""
+    """Changes with any file, by its name, size and times, and with any setting.
+
+    The time of the last change of a file or its rights is one that nobody can set.
+    """
     digest = hashlib.sha256(f"{VERSION} {torch.__version__} {decoder!r}".encode())
     for file in files:
-        stat = file.stat()
-        digest.update(f"|{file.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        told: tuple[int, ...] = ()
+        with suppress(OSError):  # a link to nothing, which then cannot be decoded
+            stat = file.stat()
+            told = (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        digest.update(f"|{file.name} {told}".encode())
     return digest.hexdigest()[:16]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from leakage.data.files import is_web_page
+from leakage.data.files import is_pointer, is_web_page
 from leakage.data.module import some
 from leakage.data.unreadable import Unreadable
 from leakage.errors import LeakageError
@@ -70,7 +70,10 @@ FIRST_ROW = 2
 _BAD = -2
 _BLOCK = 1 << 22  # bytes of a file at a time
 _IDENTIFIER = re.compile("[0-9]{1,18}")
-_DATE = re.compile("[0-9]{1,2}-[A-Z][a-z]{2}|[A-Z][a-z]{2}-[0-9]{1,2}")
+_DATE = re.compile(
+    r"[0-9]{1,2}-[^\W\d_]{3,4}\.?|[^\W\d_]{3,4}\.?-[0-9]{1,2}"  # 19-Oct, Oct-19, 19-oct.
+    r"|[0-9]{1,4}([-/.])[0-9]{1,2}\1[0-9]{1,4}"  # 2025-10-19, 10/19/2025
+)
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,12 @@ def read_table(path: Path, most: float) -> Table:
         encoding_errors="replace",
         low_memory=False,  # half of the time, for about 400 MiB more at full size
     )
+    if len(text) != len(fields):
+        row = re.split(rb"\r(?!\n)", path.read_bytes(), maxsplit=1)[0].count(b"\n") + 1
+        raise LeakageError(
+            f"{path}, row {row}: found a carriage return within the row, expected LF or CRLF at its"
+            " end"
+        )
     unreadable = Unreadable(path, "rows")
     good = fields == len(header)
     for i in np.flatnonzero(~good & (fields > 0)).tolist():
@@ -223,10 +232,10 @@ def _read_header(path: Path, columns: Sequence[str]) -> list[str]:
     """The names in the first row, which has all of the columns."""
     with path.open("rb") as file:
         line = file.readline(1 << 16)
-    if is_web_page(line):
-        raise LeakageError(
-            f"{path}: found a web page (a failed download), expected the header {','.join(columns)}"
-        )
+    if is_web_page(line) or is_pointer(line) or not line.strip():
+        kind = "a web page (a failed download)" if is_web_page(line) else "an empty file"
+        kind = "a Git-LFS pointer" if is_pointer(line) else kind
+        raise LeakageError(f"{path}: found {kind}, expected the header {','.join(columns)}")
     names = line.decode("utf-8-sig", "replace").split(",")
     header = [name.strip(' "\t\r\n') for name in names]
     missing = [name for name in columns if name not in header]

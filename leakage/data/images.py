@@ -26,6 +26,10 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 SMALLEST, LARGEST = 8, 512
 """Pixels along a side of a picture; a thumbnail has the smallest."""
 _AT_ONCE = 512
+_LONGEST = 10
+"""Times the shorter side; of a longer image the middle square is no picture of anything."""
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, RuntimeError)
+"""What PIL raises of broken files."""
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,13 @@ def _open(path: Path) -> Image.Image:
     content = content_of(path, "image")
     try:
         image = Image.open(io.BytesIO(content))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (*_BROKEN, Image.DecompressionBombError):
         raise UnreadableError("no image") from None
+    if max(image.size) > _LONGEST * min(image.size):
+        raise UnreadableError(f"an image whose one side is over {_LONGEST} times the other")
     if image.mode.startswith(("I", "F")):  # PIL would cut them off at 255
         raise UnreadableError("more than 8 bits a color, save it with 8")
     try:
         return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError):
+    except _BROKEN:
         raise UnreadableError("an image that is cut short or damaged, get it again") from None

@@ -40,6 +40,9 @@ ALL_SHARES = {
 """Shares of the units of a data set without one."""
 
 
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+
+
 class FolderData(LightningDataModule, ABC):
     """A data set that lies in one folder in its official layout; an item is (x float32, y int64).
 
@@ -82,6 +85,10 @@ class FolderData(LightningDataModule, ABC):
         for key, value, least in (("batch_size", batch_size, 1), ("num_workers", num_workers, 0)):
             if value < least:
                 raise LeakageError(f"data.{key}: at least {least} is needed, got {value}")
+        if not 0 <= standin_seed < 2**32:
+            raise LeakageError(
+                f"data.standin_seed: a number from 0 to 2^32 - 1, got {standin_seed}"
+            )
         self._population: Population | None = None
 
     @property
@@ -122,6 +129,8 @@ class FolderData(LightningDataModule, ABC):
             write = marker["settings"] != wanted or not whole
             if write and self.standin:
                 logger.info("%s: writing the stand-in again, as %s", self.root, wanted)
+        if marker is None and write:
+            self._check_archives()
         if write and self.standin:
             self.made_up.write(self.root, size=self.standin_size, seed=self.standin_seed)
         elif marker is None:
@@ -164,15 +173,7 @@ class FolderData(LightningDataModule, ABC):
         missing = [name for name in self.official if not self.holds(name)]
         if not missing:
             return
-        for archive in sorted(self.root.glob("*.zip")):
-            with archive.open("rb") as file:
-                page = is_web_page(file.read(1024))
-            raise LeakageError(
-                f"{archive}: found a web page (a failed download), expected an archive"
-                if page
-                else f"{archive}: found an archive; unpack it, so that {self.root} has"
-                f" {some(missing)}"
-            )
+        self._check_archives()
         if len(missing) == len(self.official):
             raise LeakageError(
                 f"{self.root}: found no {some(missing, 'or')}; {self.ways_in()}, or set"
@@ -182,6 +183,19 @@ class FolderData(LightningDataModule, ABC):
             f"{self.root / missing[0]}: it is missing, while other files of {self.made_up.name} are"
             " there; put it beside them, or point data.root at an empty folder"
         )
+
+    def _check_archives(self) -> None:
+        """Refuses an archive that nobody has unpacked, in a folder that lacks what is official."""
+        archives = self.root.iterdir() if self.root.is_dir() else ()
+        for archive in sorted(path for path in archives if path.suffix.lower() in ARCHIVES):
+            with archive.open("rb") as file:
+                page = is_web_page(file.read(1024))
+            raise LeakageError(
+                f"{archive}: found a web page (a failed download), expected an archive"
+                if page
+                else f"{archive}: found an archive; unpack it, so that {self.root} has"
+                f" {some(self.official)}"
+            )
 
     @override
     def state_dict(self) -> dict[str, Any]:

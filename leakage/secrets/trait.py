@@ -82,8 +82,11 @@ class TraitSecret(Secret):
     def check(self, population: Population, sizes: Sizes) -> None:
         trait = population.trait(self.attribute, f"{self.key}.attribute")
         if len(trait.values) < 2:
+            found_values = (
+                f"the one value {trait.values[0]!r}" if trait.values else "no known value"
+            )
             raise LeakageError(
-                f"{self.key}.attribute: {trait.name!r} has the one value {trait.values[0]!r} in"
+                f"{self.key}.attribute: {trait.name!r} has {found_values} in"
                 " the data, so there is nothing to infer; choose an attribute with two or more"
             )
         if reason := self.misplaced(trait):

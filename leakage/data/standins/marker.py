@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,7 +100,7 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
     """The marker of a stand-in, None in a folder without one.
 
     Raises:
-        LeakageError: the marker is unreadable, or a file is not the one that it describes.
+        LeakageError: the marker is unreadable, or a file is not one that it describes.
     """
     path = folder / MARKER
     if not path.exists():
@@ -121,7 +121,21 @@ def read_marker(folder: Path) -> dict[str, Any] | None:
                 f"{file}: this is not the stand-in that {MARKER} beside it describes; delete"
                 f" {MARKER} if the files are real, else delete both and have them written again"
             )
+    _check_strangers(folder, sums)
     return dict(marker)
+
+
+def _check_strangers(folder: Path, names: Collection[str]) -> None:
+    """Refuses files beside those of a stand-in that would be read as if they were made up too."""
+    kinds = {(Path(name).parent, Path(name).suffix) for name in names}
+    for place in sorted({place for place, _ in kinds}):
+        for file in sorted((folder / place).iterdir() if (folder / place).is_dir() else ()):
+            alike = (place, file.suffix) in kinds and file.name[0] != "." and file.name != MARKER
+            if alike and (place / file.name).as_posix() not in names:
+                raise LeakageError(
+                    f"{file}: found a file that is none of the stand-in around it, which {MARKER}"
+                    " describes; put real files into a folder of their own"
+                )
 
 
 def _write(path: Path, content: bytes) -> None:
