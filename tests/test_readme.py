@@ -28,6 +28,7 @@ COMMANDS = [
     "pip install -e '.[test]' && pytest",
 ]
 TOP = {"config", "help", "print_config", "seed_everything", "ckpt_path", "version"}
+TOP |= {"set", "out", "seed", "size"}  # of `standin`
 # What a key of a part may be: the arguments of any class that can stand there.
 CLASSES: dict[str, Any] = {
     "attack.adversaries": Adversary,

@@ -347,6 +347,6 @@ def test_a_link_to_nothing_and_a_long_strip_are_counted(tmp_path: Path) -> None:
     assert str(error.value) == (
         f"{folder}: 1 of 30 images left out: it cannot be opened (No such file or directory) (the"
         f" first: {names[3]}); 1 of 30 images left out: an image whose one side is over 10 times"
-        f" the other (the first: {names[5]}); data.max_unreadable allows a share of 0, repair the files"
-        " or raise it"
+        f" the other (the first: {names[5]}); data.max_unreadable allows a share of 0, repair the"
+        " files or raise it"
     )
