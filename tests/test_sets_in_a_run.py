@@ -43,7 +43,7 @@ SECRETS: dict[str, dict[str, Any]] = {
     "health_user": FEW | {"data.standin_size": 600, "attack.calibrate_batches": 60},
     "crema_d_age": {"attack.adversaries": TREES},
     "crema_d_race": {"attack.adversaries": TREES},
-    "crema_d_user": FEW | ONE_EACH,
+    "crema_d_user": FEW | ONE_EACH | {"attack.k": 1},
     "celeba_male": {"attack.adversaries": TREES},
     "celeba_user": FEW | ONE_EACH,
     "utkface_gender": {"attack.adversaries": TREES},
