@@ -45,7 +45,7 @@ SECRETS: dict[str, dict[str, Any]] = {
     "crema_d_race": {"attack.adversaries": TREES},
     "crema_d_user": FEW | ONE_EACH | {"attack.k": 1},
     "celeba_male": {"attack.adversaries": TREES},
-    "celeba_user": FEW | ONE_EACH,
+    "celeba_user": FEW | ONE_EACH | {"attack.k": 1},
     "utkface_gender": {"attack.adversaries": TREES},
 }
 
