@@ -12,19 +12,19 @@ from torch.utils.data import TensorDataset
 from typing_extensions import override
 
 from leakage.data.adult_files import (
-    COLUMNS,
     FILES,
-    block_widths,
+    WIDTHS,
     check_shadow_root,
     encode,
     make_traits,
     read_rows,
 )
+from leakage.data.blocks import kept_blocks
 from leakage.data.download import download, sha256_of
 from leakage.data.module import SHARES, FolderData, kind_of
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.marker import read_marker
-from leakage.errors import LeakageError, nearest
+from leakage.errors import LeakageError
 from leakage.population import Population, split_by_unit
 from leakage.randomness import torch_generator
 
@@ -87,16 +87,7 @@ class Adult(FolderData):
         self.shadow_root = None if shadow_root is None else Path(shadow_root)
         self.download = download
         self.download_url = download_url
-        for name in exclude or ():
-            if name not in COLUMNS:
-                raise LeakageError(
-                    f"data.exclude: Adult has no column {name!r}; {nearest(name, COLUMNS)}"
-                )
-        self.widths = block_widths(exclude or ())
-        if not self.widths:
-            raise LeakageError(
-                "data.exclude: found every column of Adult, at least one must be left for x"
-            )
+        self.widths = kept_blocks(WIDTHS, exclude or (), "Adult", "Adult")
 
     @property
     def in_features(self) -> int:

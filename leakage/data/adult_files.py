@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from leakage.data.blocks import spans_of
 from leakage.data.files import text_of
 from leakage.data.traits import make_trait
 from leakage.errors import LeakageError
@@ -60,6 +60,11 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 LABELS = ("<=50K", ">50K")
 UNKNOWN = "?"
 MAY_BE_UNKNOWN = ("workclass", "occupation", "native-country")
+WIDTHS = {
+    name: len(values) + (name in MAY_BE_UNKNOWN) if values else 1
+    for name, values in COLUMNS.items()
+}
+"""The columns of x that each column takes."""
 LARGEST = 1e9
 """No field comes near; a larger number would swamp the standard deviation of its column."""
 
@@ -135,16 +140,6 @@ def check_shadow_root(folder: Path, root: Path) -> None:
         )
 
 
-def block_widths(exclude: Iterable[str]) -> dict[str, int]:
-    """How many columns of x each column that is not excluded takes, in the order of x."""
-    left_out = set(exclude)
-    return {
-        name: len(values) + (name in MAY_BE_UNKNOWN) if values else 1
-        for name, values in COLUMNS.items()
-        if name not in left_out
-    }
-
-
 def encode(
     table: NDArray[np.float64], widths: dict[str, int], train: NDArray[np.int64]
 ) -> NDArray[np.float32]:
@@ -165,8 +160,7 @@ def encode(
 
 def make_traits(table: NDArray[np.float64], widths: dict[str, int]) -> dict[str, Trait]:
     """Every category and the age band, with the columns of x that tell them."""
-    starts = np.cumsum([0, *widths.values()]).tolist()
-    spans = {n: range(s, s + w) for (n, w), s in zip(widths.items(), starts[:-1], strict=True)}
+    spans = spans_of(widths)
     traits = {}
     for j, (name, values) in enumerate(COLUMNS.items()):
         if not values:

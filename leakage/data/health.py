@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch.utils.data import TensorDataset
 from typing_extensions import override
 
+from leakage.data.blocks import kept_blocks, spans_of
 from leakage.data.health_files import AGES, CODES, TABLES, Table, read_table
 from leakage.data.health_records import (
     CATEGORIES,
     WIDTHS,
     Records,
-    block_widths,
     encode,
     make_records,
 )
@@ -23,7 +23,6 @@ from leakage.data.module import ALL_SHARES, FolderData, check_units
 from leakage.data.standins.health import HEALTH
 from leakage.data.traits import make_trait
 from leakage.data.unreadable import Unreadable, check_max_unreadable
-from leakage.errors import LeakageError, nearest
 from leakage.population import Population, Trait, split_by_unit
 from leakage.randomness import torch_generator
 
@@ -84,16 +83,7 @@ class Health(FolderData):
         super().__init__(root, standin, standin_size, standin_seed, batch_size, seed, num_workers)
         check_max_unreadable(max_unreadable)
         self.max_unreadable = max_unreadable
-        for name in exclude or ():
-            if name not in WIDTHS:
-                raise LeakageError(
-                    f"data.exclude: x of Health has no column {name!r}; {nearest(name, WIDTHS)}"
-                )
-        self.widths = block_widths(exclude or ())
-        if not self.widths:
-            raise LeakageError(
-                "data.exclude: found every column of Health, at least one must be left for x"
-            )
+        self.widths = kept_blocks(WIDTHS, exclude or (), "Health", "x of Health")
 
     @property
     def in_features(self) -> int:
@@ -162,8 +152,7 @@ class Health(FolderData):
 
 def make_traits(records: Records, widths: dict[str, int]) -> dict[str, Trait]:
     """What is known of the records, with the columns of x that tell it."""
-    starts = np.cumsum([0, *widths.values()]).tolist()
-    spans = {n: range(s, s + w) for (n, w), s in zip(widths.items(), starts[:-1], strict=True)}
+    spans = spans_of(widths)
     age = records.codes["AgeAtFirstClaim"]
     band_of = np.repeat(np.arange(len(AGE_BANDS)), list(map(len, AGE_BANDS.values())))
     traits = [

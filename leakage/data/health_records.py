@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,12 +117,6 @@ def encode(records: Records, widths: dict[str, int], train: NDArray[np.int64]) -
         x[:, start : start + width] = block
         start += width
     return x
-
-
-def block_widths(exclude: Iterable[str]) -> dict[str, int]:
-    """How many columns of x each block that is not excluded takes, in the order of x."""
-    left_out = set(exclude)
-    return {name: width for name, width in WIDTHS.items() if name not in left_out}
 
 
 def _keys(table: Table, members: Table) -> NDArray[np.int64]:

@@ -133,9 +133,10 @@ class FolderData(LightningDataModule, ABC):
             self._check_archives()
         if write and self.standin:
             self.made_up.write(self.root, size=self.standin_size, seed=self.standin_seed)
+            marker = read_marker(self.root)
         elif marker is None:
             self.fetch()
-        self._check_root(read_marker(self.root))
+        self._check_root(marker)
 
     @override
     def setup(self, stage: str | None = None) -> None:
