@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from leakage.errors import LeakageError, nearest
+from leakage.fields import Field
 
 SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "challenge")
 """Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
@@ -65,6 +66,7 @@ class Population:
         trained_on: whether the records of the game are also those that the model trains on.
         unusable: by name, what is known of the records and still cannot be a secret, each with
             the reason, which goes on after the name.
+        fields: what the columns of x mean; empty where that is not known.
 
     Raises:
         LeakageError: a split of the game is missing or empty, or two splits share a unit.
@@ -80,6 +82,7 @@ class Population:
     standin: bool
     trained_on: bool = False
     unusable: Mapping[str, str] = field(default_factory=dict)
+    fields: tuple[Field, ...] = ()
 
     def __post_init__(self) -> None:
         held = [split for split in SPLITS if len(self.splits.get(split, ()))]

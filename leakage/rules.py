@@ -100,6 +100,11 @@ class Game:
     labels: str | None = None
     units: str | None = None
 
+    @property
+    def key(self) -> str:
+        """The part of the config that the rules are."""
+        return "attack"
+
     def __post_init__(self) -> None:
         leasts = {"k": 1, "shadow_k": 1, "others": 0, "trials": 2, "cores": 0, "local_steps": 0}
         for key, least in leasts.items():

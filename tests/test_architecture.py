@@ -12,6 +12,10 @@ from jsonargparse._parameter_resolvers import get_signature_parameters
 from lightning import Callback, LightningDataModule, LightningModule
 
 from leakage.adversaries import Adversary
+from leakage.audit.base import Estimator
+from leakage.audit.canaries import Canary
+from leakage.audit.rules import AuditRules
+from leakage.audit.thresholds import Threshold
 from leakage.defenses import Defense
 from leakage.rules import Game
 from leakage.secrets import Secret
@@ -23,6 +27,7 @@ ORDER = (
     "errors",
     "quiet",
     "randomness",
+    "fields",
     "population",
     "shadow",
     "table",
@@ -39,6 +44,7 @@ ORDER = (
     "rehearsal",
     "judging",
     "game",
+    "audit",
     "report",
     "callbacks",
     "cli",
@@ -46,7 +52,7 @@ ORDER = (
 )
 # What is plugged in knows no more of the game than the records.
 PLUGGED = {
-    "data": {"errors", "randomness", "population", "data"},
+    "data": {"errors", "randomness", "fields", "population", "data"},
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}
@@ -54,6 +60,7 @@ LIGHTNING = {"data", "models", "callbacks", "cli"}
 NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
 HOOKED = {"callbacks", "data", "models"}
 KWARGS = {
+    ("leakage.cli.auditing", "instantiate_trainer"),
     ("leakage.cli.training", "instantiate_trainer"),
     ("leakage.gradients.loss", "_log_nowhere"),
 }
@@ -217,7 +224,7 @@ def test_the_sources_are_found() -> None:
     assert {"leakage", "leakage.cli", "leakage.game", "leakage.metrics.attack"} <= set(SOURCES)
     assert {part_of(module) for module in SOURCES} == {"", *ORDER, *PLUGGED}
     assert "leakage.gradients.engine" in imports("leakage.game", SOURCES)
-    assert "leakage.data.adult" in imports("leakage.cli.training", SOURCES)
+    assert "leakage.data.adult" in imports("leakage.cli.base", SOURCES)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
@@ -368,8 +375,8 @@ def test_what_is_allowed_is_not_blamed(sources: Sources) -> None:
 
 def plugged() -> list[type]:
     """All classes that a config can name."""
-    found: list[type] = [Game]
-    queue: list[type] = [Secret, Adversary, Defense]
+    found: list[type] = [Game, AuditRules]
+    queue: list[type] = [Secret, Adversary, Defense, Canary, Estimator, Threshold]
     while queue:
         kind = queue.pop()
         queue += kind.__subclasses__()

@@ -87,7 +87,8 @@ class Attack(Callback):
         if stage != "fit":
             return
         self._started = time.perf_counter()
-        check_training(trainer, pl_module, self.defense, named_loss=self.game.loss is not None)
+        named = self.game.loss is not None
+        check_training(trainer, pl_module, self.defense, key="attack", named_loss=named)
         last, epochs = max(self.game.rounds), trainer.max_epochs
         if epochs is not None and 0 <= epochs < last:
             raise LeakageError(

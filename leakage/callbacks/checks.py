@@ -11,17 +11,25 @@ from leakage.errors import LeakageError
 
 
 def check_training(
-    trainer: Trainer, module: LightningModule, defense: Defense, *, named_loss: bool
+    trainer: Trainer, module: LightningModule, defense: Defense, *, key: str, named_loss: bool
 ) -> None:
-    """Refuses a defense that training lacks, a training_step that is no loss, many processes."""
+    """Refuses a defense that training lacks, a training_step that is no loss, many processes.
+
+    Args:
+        trainer: about to train.
+        module: that it trains.
+        defense: M.
+        key: the part of the config whose game is played.
+        named_loss: whether that names L.
+    """
     defended = [callback.defense for callback in callbacks_of(trainer, Defend)]
     defended = [other for other in defended if not isinstance(other, NoDefense)]
     undefended = isinstance(defense, NoDefense) or (defense.reads_secret and not defended)
     if defended != ([] if undefended else [defense]):
         found = " and ".join(other.label for other in defended) or "none"
         raise LeakageError(
-            f"trainer.callbacks: the attack is on the defense {defense.label}, but training goes"
-            f" through {found}; give Defend and Attack one and the same defense"
+            f"trainer.callbacks: the {key} is on the defense {defense.label}, but training goes"
+            f" through {found}; give Defend and {key.capitalize()} one and the same defense"
         )
     if defense.record_wise and (found_at := bottlenecks(module)):
         raise LeakageError(
@@ -31,11 +39,11 @@ def check_training(
     if not module.automatic_optimization and not named_loss:
         raise LeakageError(
             f"model {type(module).__name__}: under manual optimization training_step is no loss;"
-            " set automatic_optimization to True, or name a function in attack.loss"
+            f" set automatic_optimization to True, or name a function in {key}.loss"
         )
     if trainer.world_size > 1:
         raise LeakageError(
-            f"trainer.devices: the attack runs in one process, got {trainer.world_size};"
+            f"trainer.devices: the {key} runs in one process, got {trainer.world_size};"
             " set trainer.devices to 1"
         )
 

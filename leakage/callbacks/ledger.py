@@ -66,7 +66,7 @@ class Ledger:
     def introduce(self, trainer: Trainer) -> None:
         """Tells the loggers what the run is."""
         told = {"data": self._data, "defense": self._defense} | self._game.settings
-        for writer in _writers(trainer):
+        for writer in writers_of(trainer):
             introduce(writer, self._game.secret.name, told)
 
     def record(self, trainer: Trainer, match: Match, results: Sequence[Graded], step: int) -> None:
@@ -92,7 +92,7 @@ class Ledger:
         if layers:
             tag = f"attack/{self._game.secret.name}/{layers[0].name}/{layers[0].knowledge[-1]}"
             figures = {result.layers: result.figures["auroc"] for result in layers}
-            for writer in _writers(trainer):
+            for writer in writers_of(trainer):
                 draw_layers(writer, tag, step, figures)
 
     def _add(self, match: Match, result: Graded, knowledge: str, step: int) -> None:
@@ -139,7 +139,7 @@ class Ledger:
         figures = {f"information/{secret}/bits": information_figure(self.rows)}
         if self._game.curve():
             figures[f"attack/{secret}/aggregation"] = aggregation_figure(self.rows)
-        for writer in _writers(trainer):
+        for writer in writers_of(trainer):
             for tag, figure in figures.items():
                 writer.add_figure(tag, figure, self.rows[-1].step, close=False)
 
@@ -158,7 +158,7 @@ class Ledger:
         new = knowledge in result.knowledge[:1]  # static and adaptive may be one answer
         for logger in trainer.loggers:
             logger.log_metrics(shown, step)
-        for writer in _writers(trainer) if new and not suffix else ():
+        for writer in writers_of(trainer) if new and not suffix else ():
             answer, truth, support = result.answer, self._match.truth.values, self._match.support
             draw_curves(writer, tag, step, answer.log_posterior, answer.ranking, truth, support)
             users = self._match.truth.clustered
@@ -192,7 +192,7 @@ class Ledger:
         """
         if trainer.fast_dev_run or not self.rows:  # type: ignore[attr-defined]
             return  # the one leaves nothing behind, and an empty file would take a full one's place
-        folder = _folder(trainer)
+        folder = folder_of(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         table, run = (folder / f"attack{self._suffix}.csv", folder / f"run{self._suffix}.json")
         if not self._written:
@@ -222,7 +222,7 @@ class Ledger:
         table = summary_table(self.rows, self._best, utility, data, notes)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return f"\n{table}"
-        return f"\n{table}\n\nwritten to {_folder(trainer)}"
+        return f"\n{table}\n\nwritten to {folder_of(trainer)}"
 
     def _utility(self, trainer: Trainer) -> str:
         figures = [
@@ -245,12 +245,13 @@ def _class(match: Match, found: re.Match[str]) -> str:
     return f"class {match.support[int(found[1])]}"
 
 
-def _writers(trainer: Trainer) -> list[SummaryWriter]:
+def writers_of(trainer: Trainer) -> list[SummaryWriter]:
     """Those of TensorBoard."""
     return [log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
 
 
-def _folder(trainer: Trainer) -> Path:
+def folder_of(trainer: Trainer) -> Path:
+    """Where the run leaves its files."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 import torch
@@ -14,14 +14,51 @@ from torch.utils.data import default_collate
 
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
+from leakage.gradients.loss import LossFunction
 from leakage.gradients.source import Source
+from leakage.gradients.updates import Local
 from leakage.population import FIT, Population
-from leakage.rules import Game
 from leakage.table import population_of, read_table
 
 Kind = TypeVar("Kind", bound=Callback)
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 _PROBED_LABELS = 64
+
+
+class Rules(Protocol):
+    """What the rules of a game, and those of an audit, say of the records and of the gradients."""
+
+    @property
+    def key(self) -> str:
+        """The part of the config that they are."""
+
+    @property
+    def attributes(self) -> str | None:
+        """A table with a row for each record."""
+
+    @property
+    def labels(self) -> str | None:
+        """Its column of labels."""
+
+    @property
+    def units(self) -> str | None:
+        """Its column of units."""
+
+    @property
+    def seed(self) -> int:
+        """Of every draw."""
+
+    @property
+    def loss(self) -> LossFunction | None:
+        """L where it is not `training_step`."""
+
+    @property
+    def memory(self) -> float:
+        """GiB that gradients may take."""
+
+    @property
+    def local(self) -> Local | None:
+        """What a client does before it shares."""
 
 
 def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
@@ -30,7 +67,7 @@ def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
-def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) -> Population:
+def find_population(trainer: Trainer, game: Rules, table: pd.DataFrame | None) -> Population:
     """The records of a table of attributes, else those of the data module.
 
     Args:
@@ -45,7 +82,7 @@ def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) ->
         records = getattr(trainer.train_dataloader, "dataset", None)
         if records is None:
             raise LeakageError(
-                "attack.attributes: a row is about a record of the data set of one training"
+                f"{game.key}.attributes: a row is about a record of the data set of one training"
                 f" DataLoader, found a {type(trainer.train_dataloader).__name__} without a data set"
             )
         return population_of(
@@ -56,28 +93,30 @@ def find_population(trainer: Trainer, game: Game, table: pd.DataFrame | None) ->
             units=game.units,
             seed=game.seed,
             trained_on=True,
-            source="attack.attributes" if game.attributes is None else str(game.attributes),
+            source=f"{game.key}.attributes" if game.attributes is None else str(game.attributes),
+            key=game.key,
         )
     for key in ("units", "labels"):
         if getattr(game, key) is not None:
             raise LeakageError(
-                f"attack.{key}: {getattr(game, key)!r} is a column of a table, but there is none;"
-                " name one in attack.attributes, or leave the key out"
+                f"{game.key}.{key}: {getattr(game, key)!r} is a column of a table, but there is"
+                f" none; name one in {game.key}.attributes, or leave the key out"
             )
     data = getattr(trainer, "datamodule", None)
     population = getattr(data, "population", None)
     if not isinstance(population, Population):
         found = "there is no data module" if data is None else f"{type(data).__name__} has none"
         raise LeakageError(
-            "attack.attributes: the attack needs to know the attributes of the records; name a"
-            " table with a row for each record of the training data, or use a data module with an"
-            f" attribute `population` of type leakage.population.Population ({found})"
+            f"{game.key}.attributes: the {game.key} needs to know the attributes of the records;"
+            " name a table with a row for each record of the training data, or use a data module"
+            " with an attribute `population` of type leakage.population.Population"
+            f" ({found})"
         )
     return population
 
 
 def make_engine(
-    trainer: Trainer, module: LightningModule, population: Population, game: Game, epoch: int
+    trainer: Trainer, module: LightningModule, population: Population, game: Rules, epoch: int
 ) -> GradientEngine:
     """The engine at the weights that training has reached, on the device that it uses."""
     source = make_source(trainer, module, population)

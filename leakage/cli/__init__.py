@@ -1,4 +1,4 @@
-"""The command line: `python -m leakage fit`, `validate`, `test` and `standin`."""
+"""The command line: `python -m leakage fit`, `validate`, `test`, `audit` and `standin`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
+from leakage.cli.auditing import audit
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
 from leakage.errors import LeakageError
@@ -24,6 +25,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if words[:1] == ["standin"]:
             write_standin(words[1:])
+        elif words[:1] == ["audit"]:
+            audit(None if args is None else words)
         else:
             train(None if args is None else words)
     except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file

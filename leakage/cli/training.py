@@ -3,55 +3,45 @@
 from __future__ import annotations
 
 import logging
-import sys
-from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 from jsonargparse import Namespace
-from lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-import leakage.data.adult
-import leakage.data.celeba
-import leakage.data.crema_d
-import leakage.data.health
-import leakage.data.utkface
-import leakage.models.audio
-import leakage.models.image
-import leakage.models.tabular  # noqa: F401 - their class names then need no path
-from leakage.callbacks import Attack, Capture, Defend, Utility  # noqa: F401 - likewise
-from leakage.cli.errors import check_checkpoint, check_configs, one_sentence
+from leakage.callbacks import Attack, Defend, Utility
+from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import Defense, NoDefense
-from leakage.errors import LeakageError
 from leakage.randomness import isolated
 from leakage.rules import Game
 
 _ABOUT = (
     "What an observer of shared gradients can infer about the private data."
-    " `python -m leakage standin --help` is about made-up data."
+    " `python -m leakage audit --help` is about the privacy loss that can be proved, and"
+    " `python -m leakage standin --help` about made-up data."
 )
 _BOTTLENECK = "model.init_args.bottleneck"
 _log = logging.getLogger("leakage.utility")
 
 
-class LeakageCLI(LightningCLI):
+class LeakageCLI(DefendedCLI):
     """fit, validate and test, with the attack and the defense of the config.
 
     A defended run ends with its undefended twin: the same command line without the defense, which
     tells what the defense cost. It has no attack, no callbacks and no files.
     """
 
+    played = "attack"
     _twin: Utility | None = None  # of the run that is one itself
 
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(Game, "attack")
-        default = {"class_path": "leakage.defenses.NoDefense"}
-        parser.add_subclass_arguments(Defense, "defense", default=default)
+        super().add_arguments_to_parser(parser)
         parser.add_argument(
             "--undefended_twin",
             type=bool,
@@ -59,42 +49,6 @@ class LeakageCLI(LightningCLI):
             help="Whether a run with a defense also trains one without it, of the same seed but"
             " without the callbacks of the config, to tell what the defense costs.",
         )
-        for seed in ("attack.seed", "data.init_args.seed"):
-            parser.link_arguments("seed_everything", seed, compute_fn=int)
-        parser.link_arguments(
-            "data.in_features", "model.init_args.in_features", apply_on="instantiate"
-        )
-
-    @override
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        check_configs(sys.argv[1:] if args is None else args)
-        try:
-            super().parse_arguments(parser, args)
-        except ArgumentError as error:
-            keys = [
-                key
-                for subparser in self._subcommand_parsers.values()
-                for key in subparser.get_defaults().keys()  # noqa: SIM118 - a Namespace
-            ]
-            raise LeakageError(one_sentence(str(error), keys)) from None
-        seed = self.config[self.config["subcommand"]]["seed_everything"]
-        if not 0 <= seed < 2**32:
-            raise LeakageError(f"seed_everything: a number from 0 to 2^32 - 1, got {seed}")
-
-    @override
-    def instantiate_classes(self) -> None:
-        check_checkpoint(self._get(self.config, "ckpt_path"))
-        try:
-            super().instantiate_classes()
-        except ValueError as error:  # the parser wraps what a constructor of model or data raises
-            raise LeakageError(one_sentence(str(error), [])) from error
-        labels = getattr(self.datamodule, "classes", None)
-        given = self._get(self.config, "model.init_args.classes")
-        if labels is not None and given not in (None, labels):
-            raise LeakageError(
-                f"model.classes: found {given}, but {type(self.datamodule).__name__} has {labels}"
-                f" labels; set it to {labels}"
-            )
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -176,15 +130,4 @@ def _quiet() -> Iterator[None]:
 
 def train(args: Sequence[str] | None) -> None:
     """Runs fit, validate or test with these words, or with those of the process."""
-    strict = {"exit_on_error": False, "allow_abbrev": False}
-    LeakageCLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"prog": "python -m leakage", "description": _ABOUT, **strict}
-        | dict.fromkeys(LightningCLI.subcommands(), strict),
-        args=None if args is None else list(args),
-    )
+    run(LeakageCLI, _ABOUT, args)

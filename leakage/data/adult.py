@@ -16,6 +16,7 @@ from leakage.data.adult_files import (
     WIDTHS,
     check_shadow_root,
     encode,
+    make_fields,
     make_traits,
     read_rows,
 )
@@ -154,6 +155,7 @@ class Adult(FolderData):
             units=units,
             splits=splits,
             standin=standin,
+            fields=make_fields(table, self.widths, splits["train"].numpy(), x),
         )
 
     def _shadow_splits(self, units: Tensor, own: int) -> dict[str, Tensor]:

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leakage.data.blocks import spans_of
 from leakage.data.files import text_of
 from leakage.data.traits import make_trait
 from leakage.errors import LeakageError
+from leakage.fields import Category, Field, Number
 from leakage.population import Trait
 
 FILES = ("adult.data", "adult.test")
@@ -153,9 +155,52 @@ def encode(
             # An unknown value has the code -1, which picks the last row: its own column.
             blocks.append(np.eye(widths[name])[column.astype(int)])
         else:
-            spread = column[train].std()
-            blocks.append((column - column[train].mean())[:, None] / (spread if spread > 0 else 1))
+            mean, spread = _standard(column[train])
+            blocks.append((column - mean)[:, None] / spread)
     return np.concatenate(blocks, axis=1).astype(np.float32)
+
+
+def _standard(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    """The mean and the standard deviation, 1 where that is 0."""
+    return float(numbers.mean()), float(numbers.std()) or 1.0
+
+
+def make_fields(
+    table: NDArray[np.float64], widths: dict[str, int], train: NDArray[np.int64], x: Tensor
+) -> tuple[Field, ...]:
+    """What the columns of x (N, d) mean; the arguments are those of `encode`."""
+    spans, fields = spans_of(widths), list[Field]()
+    both = _education(table, spans, x)
+    for j, (name, values) in enumerate(COLUMNS.items()):
+        if name not in spans or (both is not None and set(spans[name]) & set(both.columns)):
+            continue
+        span, column = tuple(spans[name]), table[:, j]
+        if values:
+            known = (*values, UNKNOWN)[: len(span)]
+            fields.append(Category(name, span, known, torch.eye(len(span))))
+        else:
+            mean, spread = _standard(column[train])
+            whole = bool((column == column.round()).all())
+            low, high = float(column.min()), float(column.max())
+            fields.append(Number(name, span, low, high, mean, spread, whole))
+    fields += [] if both is None else [both]
+    return tuple(sorted(fields, key=lambda field: field.columns[0]))
+
+
+def _education(table: NDArray[np.float64], spans: dict[str, range], x: Tensor) -> Category | None:
+    """Education and education-num as one field where each level has a number of its own."""
+    if not {"education", "education-num"} <= spans.keys():
+        return None
+    columns = (*spans["education"], *spans["education-num"])
+    held, first, codes = np.unique(
+        table[:, list(COLUMNS).index("education")], return_index=True, return_inverse=True
+    )
+    levels = x[first][:, columns]
+    if not torch.equal(x[:, columns], levels[codes]):
+        return None
+    return Category(
+        "education", columns, tuple(COLUMNS["education"][int(code)] for code in held), levels
+    )
 
 
 def make_traits(table: NDArray[np.float64], widths: dict[str, int]) -> dict[str, Trait]:

@@ -17,6 +17,7 @@ from leakage.data.health_records import (
     WIDTHS,
     Records,
     encode,
+    make_fields,
     make_records,
 )
 from leakage.data.module import ALL_SHARES, FolderData, check_units
@@ -115,6 +116,7 @@ class Health(FolderData):
             units=units,
             splits=splits,
             standin=standin,
+            fields=make_fields(records, self.widths, splits["train"].numpy()),
         )
 
     def _table(self, name: str) -> Table:

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
+from leakage.data.blocks import spans_of
 from leakage.data.health_files import AGES, CODES, MISSING, SEXES, YEARS, Table
+from leakage.fields import Category, Field, Number
 
 CLAIMS = "Claims"
 """The name of the block that is no column of the files: the number of claims."""
@@ -30,6 +33,17 @@ WIDTHS = {
     **{name: len(values) + (name in MAY_BE_UNKNOWN) for name, values in CATEGORIES.items()},
 }
 """The columns of x by the official column that they come from, in the order of x."""
+
+PARTS = {
+    "PayDelay": ("mean", "maximum"),
+    "LengthOfStay": ("total", "maximum"),
+    "DrugCount": ("sum", "maximum", "months"),
+    "LabCount": ("sum", "maximum", "months"),
+}
+"""The columns of the blocks with several."""
+NO_LOGARITHM = ("PayDelay", "DSFS")
+"""The blocks whose numbers are no counts."""
+UNKNOWN = "?"
 
 Block = NDArray[np.float32]
 
@@ -111,12 +125,51 @@ def encode(records: Records, widths: dict[str, int], train: NDArray[np.int64]) -
     for name, width in widths.items():
         block = records.blocks[name]
         if name not in CODES and name not in CATEGORIES:
-            known = block[train].astype(np.float64)
-            spread = known.std(0)
-            block = (block - known.mean(0)) / np.where(spread > 0, spread, 1)
-        x[:, start : start + width] = block
+            mean, spread = _standard(block[train])
+            x[:, start : start + width] = (block - mean) / spread
+        else:
+            x[:, start : start + width] = block
         start += width
     return x
+
+
+def make_fields(
+    records: Records, widths: dict[str, int], train: NDArray[np.int64]
+) -> tuple[Field, ...]:
+    """What each column of x means by itself; the arguments are those of `encode`."""
+    fields: list[Field] = []
+    for name, span in spans_of(widths).items():
+        block = records.blocks[name]
+        if name in CATEGORIES:
+            values = (*CATEGORIES[name], UNKNOWN)[: len(span)]
+            fields.append(Category(name, tuple(span), values, torch.eye(len(span))))
+            continue
+        if name in CODES:
+            mean, spread = np.zeros(len(span)), np.ones(len(span))
+        else:
+            mean, spread = _standard(block[train])
+        for i, part in enumerate(_parts_of(name)):
+            log, whole = name not in NO_LOGARITHM, part != "PayDelay: mean"
+            ends = np.array([block[:, i].min(), block[:, i].max()], dtype=np.float64)
+            low, high = (np.expm1(ends) if log else ends).tolist()
+            if whole:
+                low, high = round(low), round(high)
+            shift, scale = float(mean[i]), float(spread[i])
+            fields.append(Number(part, (span[i],), low, high, shift, scale, whole, log))
+    return tuple(fields)
+
+
+def _parts_of(name: str) -> tuple[str, ...]:
+    """What each column of a block of numbers is called."""
+    parts = (*CODES[name], UNKNOWN) if name in CODES else PARTS.get(name, ())
+    return tuple(f"{name}: {part}" for part in parts) or (name,)
+
+
+def _standard(block: Block) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean and the standard deviation of each column, 1 where that is 0."""
+    known = block.astype(np.float64)
+    spread = known.std(0)
+    return known.mean(0), np.where(spread > 0, spread, 1)
 
 
 def _keys(table: Table, members: Table) -> NDArray[np.int64]:

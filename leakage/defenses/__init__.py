@@ -8,7 +8,7 @@ from leakage.defenses.bottleneck import (
     penalty,
     silenced,
 )
-from leakage.defenses.chain import Chain, dp_of, noiseless
+from leakage.defenses.chain import Chain, at_sigma, dp_of, final_dp, noiseless
 from leakage.defenses.dp import DP
 from leakage.defenses.perturbation import Perturbation
 from leakage.defenses.pruning import Pruning, RecordPruning
@@ -29,8 +29,10 @@ __all__ = [
     "Sign",
     "Surrogate",
     "Training",
+    "at_sigma",
     "bottlenecks",
     "dp_of",
+    "final_dp",
     "fit_surrogate",
     "noiseless",
     "penalty",

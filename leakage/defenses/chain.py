@@ -127,6 +127,21 @@ def noiseless(defense: Defense) -> Defense | None:
     return Chain([*stages[:at], replace(dp, sigma=0.0, epsilon=None)]) if dp.sigma else None
 
 
+def final_dp(defense: Defense) -> DP | None:
+    """The DP whose noise is the last thing that happens to a release; None where nothing is."""
+    last = list(_flat([defense]))[-1]
+    return last if isinstance(last, DP) else None
+
+
+def at_sigma(defense: Defense, sigma: float) -> Defense:
+    """The same defense with another noise multiplier of its DP."""
+    stages = [
+        replace(stage, sigma=sigma, epsilon=None) if isinstance(stage, DP) else stage
+        for stage in _flat([defense])
+    ]
+    return Chain(stages) if isinstance(defense, Chain) else stages[0]
+
+
 def _flat(stages: list[Defense]) -> Iterator[Defense]:
     """The stages with chains among them taken apart."""
     for stage in stages:

@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 from typing_extensions import override
 
-from leakage.accounting.training import noise_multiplier
+from leakage.accounting.training import Adjacency, noise_multiplier
 from leakage.defenses.base import Defense, Training
 from leakage.errors import LeakageError
 from leakage.gradients.clip import Clip
@@ -79,6 +79,10 @@ class DP(Defense):
     def __repr__(self) -> str:
         noise = f"sigma={self.sigma:g}" if self.sigma is not None else f"epsilon={self.epsilon:g}"
         return f"DP(clip={self.clip:g}, batch={self.batch}, {noise}, delta={self.delta:g})"
+
+    def sensitivity(self, adjacency: Adjacency) -> float:
+        """How far the sum moves at most between neighbours: C, or 2C if a record is replaced."""
+        return self.clip * (2 if adjacency == "replace_one" else 1)
 
     @override
     def settled(self, training: Training) -> Defense:

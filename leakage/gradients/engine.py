@@ -121,6 +121,11 @@ class GradientEngine:
         return self._updates.plan if trains or alone else self._gradients
 
     @property
+    def records_mix(self) -> bool:
+        """Whether no record has a gradient of its own."""
+        return self._records is None
+
+    @property
     def broken(self) -> list[int]:
         """The records that count as zero, since their gradient holds NaN or inf."""
         return sorted(self._records.broken) if self._records is not None else []

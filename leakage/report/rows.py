@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 ALL = "all"
 """The name of all trials."""
@@ -67,9 +71,9 @@ def keep_earlier(path: Path) -> None:
         path.replace(kept)
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes the file anew, so that a reader never sees half of it."""
-    names = [field.name for field in fields(Row)]
+def write_rows(path: Path, rows: Sequence[DataclassInstance]) -> None:
+    """Writes a table anew, one row or more of one kind, so that a reader never sees half of it."""
+    names = [field.name for field in fields(rows[0])]
     part = path.with_suffix(".csv.part")
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

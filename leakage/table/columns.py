@@ -81,7 +81,7 @@ def _one_hot(x: Tensor, codes: Tensor, columns: Tensor) -> tuple[int, ...]:
     return tuple(found)
 
 
-def label_codes(texts: Sequence[str | None], name: str) -> Tensor:
+def label_codes(texts: Sequence[str | None], name: str, key: str = "attack") -> Tensor:
     """Labels 0, 1, ..., int64 (N,): values, or quarters of numbers that are no classes."""
     values = values_of(texts)
     if _any_fraction(values) or (_are_numbers(values) and len(values) > MOST_LABELS):
@@ -96,7 +96,7 @@ def label_codes(texts: Sequence[str | None], name: str) -> Tensor:
         return dense
     if len(values) > MOST_LABELS:
         raise LeakageError(
-            f"attack.labels: the column {name!r} has {len(values)} distinct values, and a label is"
+            f"{key}.labels: the column {name!r} has {len(values)} distinct values, and a label is"
             f" one of at most {MOST_LABELS}; name another column"
         )
     codes = codes_of(texts, values)

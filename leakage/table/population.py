@@ -30,6 +30,7 @@ def population_of(
     seed: int = 0,
     trained_on: bool,
     source: str = "attack.attributes",
+    key: str = "attack",
 ) -> Population:
     """The population of N records and what a table knows of them.
 
@@ -48,6 +49,7 @@ def population_of(
         seed: of the splits, and of what the data set draws while its records are read.
         trained_on: whether the model trains on these records.
         source: what an error calls the table.
+        key: the part of the config whose keys an error names.
 
     Raises:
         LeakageError: why the table cannot be one of these records.
@@ -66,10 +68,10 @@ def population_of(
             raise LeakageError(
                 f"{source}: two columns of the table have the name {column!r}; rename one"
             )
-    for key, wanted in (("attack.labels", labels), ("attack.units", units)):
+    for part, wanted in (("labels", labels), ("units", units)):
         if wanted is not None and wanted not in names:
             raise LeakageError(
-                f"{key}: the table has no column {wanted!r}; {nearest(wanted, names)}"
+                f"{key}.{part}: the table has no column {wanted!r}; {nearest(wanted, names)}"
             )
 
     def texts(column: str) -> list[str | None]:
@@ -83,15 +85,16 @@ def population_of(
             name,
         )
     if labels is not None:
-        y = label_codes(texts(labels), labels)
+        y = label_codes(texts(labels), labels, key)
     elif found is not None:
-        y = label_codes(texts_of(pd.Series(found, dtype=object)), "label")
+        y = label_codes(texts_of(pd.Series(found, dtype=object)), "label", key)
     else:
         y = torch.zeros(len(rows), dtype=torch.int64)
         _log.warning(
             "%s: not every record has a number for a label, so the baseline `labels` knows nothing;"
-            " name a column of the table with attack.labels",
+            " name a column of the table with %s.labels",
             name,
+            key,
         )
     owners = torch.arange(len(rows))
     if units is not None:
@@ -99,15 +102,15 @@ def population_of(
         if None in named:
             row = rows[named.index(None)] + 1
             raise LeakageError(
-                f"attack.units: row {row} of the table has no {units!r}; give each record a unit"
+                f"{key}.units: row {row} of the table has no {units!r}; give each record a unit"
             )
         owners = codes_of(named, values_of(named))
     traits: dict[str, Trait] = {}
     unusable: dict[str, str] = {}
     for column in names:
         if column in (labels, units):
-            key = "attack.labels" if column == labels else "attack.units"
-            unusable[column] = f"is what {key} names; give the table a copy under another name"
+            naming = f"{key}.labels" if column == labels else f"{key}.units"
+            unusable[column] = f"is what {naming} names; give the table a copy under another name"
         elif isinstance(trait := trait_of(column, texts(column), x), Trait):
             traits[column] = trait
         else:

@@ -1,0 +1,67 @@
+"""What the estimators that judge the two error rates of a threshold have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Self
+
+import numpy as np
+from scipy import special
+from typing_extensions import override
+
+from leakage.audit.base import Bound, Estimator, check_level
+from leakage.audit.counts import Counts
+from leakage.audit.scores import Floats, Scores
+from leakage.audit.thresholds import Explicit, Split, Threshold
+
+REACH = 8.0  # standard deviations; normal scores lie no farther out
+STEPS = 2001  # thresholds that a plan compares
+
+
+class RateEstimator(Estimator):
+    """A bound from FPR and FNR, the rates at which a threshold guesses wrong on each side.
+
+    Each leaf is a frozen dataclass with one setting, `threshold`: how it is chosen. None leaves it
+    to `planned`, as one explicit threshold; without theory it is `Split(0.5)`.
+    """
+
+    threshold: Threshold | None
+
+    @abstractmethod
+    def merits(self, counts: Counts, delta: float) -> Floats:
+        """What the best of m thresholds is chosen by, (m,): grows with the bound."""
+
+    @abstractmethod
+    def judge(self, counts: Counts, delta: float) -> Bound:
+        """The bound of one threshold, m = 1, at 1 - gamma of the counts; without a note."""
+
+    @abstractmethod
+    def with_threshold(self, threshold: Threshold) -> Self:
+        """The same with another threshold."""
+
+    @override
+    def bound(self, scores: Scores, delta: float, gamma: float, rng: np.random.Generator) -> Bound:
+        check_level(delta, gamma)
+        threshold = self.threshold or Split()
+        tried = threshold.counts(scores, gamma, rng, lambda counts: self.merits(counts, delta))
+        if not (tried.at.size and tried.n0 and tried.n1):
+            return Bound(np.nan, 0.0, np.nan, "no trials on one side")
+        best = tried.take(int(np.argmax(self.merits(tried, delta))))
+        note = (
+            f"threshold {best.at[0]:.4g}: {best.false_positives[0]:.0f} of {best.n0} above it under"
+            f" zero, {best.false_negatives[0]:.0f} of {best.n1} not above it under one"
+        )
+        if tried.at.size > 1:
+            note += f"; the best of {tried.at.size}, each judged at confidence {1 - best.gamma:.6g}"
+        return replace(self.judge(best, delta), note=note)
+
+    @override
+    def planned(self, mu: float, n0: int, n1: int, delta: float, gamma: float) -> Self:
+        check_level(delta, gamma)
+        if self.threshold is not None:
+            return self
+        at = np.linspace(-REACH, mu + REACH, STEPS)
+        false_positives, false_negatives = n0 * special.ndtr(-at), n1 * special.ndtr(at - mu)
+        tried = Counts(at, false_positives, n0, false_negatives, n1, gamma)
+        return self.with_threshold(Explicit(float(at[np.argmax(self.merits(tried, delta))])))

@@ -1,0 +1,188 @@
+"""The trials of one canary: a fair coin picks a neighbour, M releases it, the release is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from leakage.audit.neighbours import Drawn, Neighbours, Side
+from leakage.audit.pilot import Pilot, check_fresh, pilot_of, released
+from leakage.audit.rules import AuditRules
+from leakage.audit.scoring import (
+    Linear,
+    Sampled,
+    gaussian_score,
+    noise_fits,
+    pilot_score,
+    silent_score,
+    whitened_score,
+)
+from leakage.audit.tally import Tally
+from leakage.defenses import Defense, dp_of, final_dp, noiseless
+from leakage.defenses.checks import checked_release
+from leakage.errors import LeakageError
+from leakage.gradients.layout import Layout
+from leakage.randomness import numpy_generator, torch_generator
+
+SIDES: tuple[Side, Side] = ("zero", "one")
+_PILOT, _LONG_PILOT = 32, 512  # releases of each neighbour before the trials
+
+
+def play(
+    tally: Tally,
+    rules: AuditRules,
+    neighbours: Neighbours,
+    defenses: Mapping[Side, Defense],
+    layout: Layout,
+    round_: int,
+) -> None:
+    """Adds the scores of one round to a tally.
+
+    Args:
+        tally: of one canary under one noise.
+        rules: the settings.
+        neighbours: what is released.
+        defenses: M on each side, the same but where it is told the secret.
+        layout: of a gradient.
+        round_: epochs before it.
+    """
+    defense = defenses["zero"]
+    names = (tally.canary, str(tally.sigma), round_)
+    pilot = _pilot(rules, neighbours, defenses, layout, names)
+    check_fresh(defense, pilot, layout)
+    if pilot.deterministic:
+        tally.by_theory = False
+        if pilot.silent.any() and rules.q <= rules.delta_for(defense):  # which delta forgives
+            tally.notes.add(f"{defense.label} draws no noise, but takes the canary as seldom as q")
+        elif pilot.silent.any():
+            tally.certain = tally.certain or _in_words(pilot, layout, defense, rules.q)
+        else:
+            tally.notes.add(f"{defense.label} draws no noise, and releases this pair alike")
+        return
+    score = _score(tally, rules, neighbours, defense, pilot, layout)
+    for side, sums in zip(SIDES, (tally.zero, tally.one), strict=True):
+        generator = numpy_generator(rules.seed, "audit", "present", side, *names)
+        present = generator.random(len(sums)) < rules.q
+        parts: tuple[tuple[Side, NDArray[np.bool_]], ...] = ((side, present), ("absent", ~present))
+        for shown, rows in parts:
+            n = int(rows.sum())
+            if not n:
+                continue
+            noise, batches = (
+                torch_generator(rules.seed, "audit", what, side, shown, *names)
+                for what in ("noise", "batches")
+            )
+            means = neighbours.means(shown, n, batches)
+            blocks = released(defenses[side], means, neighbours.k(shown), layout, noise)
+            sums[rows] += score(_no_repeats(blocks, defense, tally.canary, layout))
+
+
+def _pilot(
+    rules: AuditRules,
+    neighbours: Neighbours,
+    defenses: Mapping[Side, Defense],
+    layout: Layout,
+    names: tuple[str | int, ...],
+) -> Pilot:
+    rows = _PILOT if final_dp(defenses["zero"]) else _LONG_PILOT
+    rows = max(4, min(rows, int(rules.memory * 2**30) // (32 * layout.p)))
+    batches = torch_generator(rules.seed, "audit", "pilot batches", *names)
+    means = [neighbours.one_batch(side, rows, batches) for side in SIDES]
+    return pilot_of(
+        (defenses["zero"], defenses["one"]),
+        (means[0], means[1]),
+        (neighbours.k("zero"), neighbours.k("one")),
+        layout,
+        torch_generator(rules.seed, "audit", "pilot", *names),
+        rows,
+    )
+
+
+def _score(
+    tally: Tally,
+    rules: AuditRules,
+    neighbours: Neighbours,
+    defense: Defense,
+    pilot: Pilot,
+    layout: Layout,
+) -> Linear | Sampled:
+    """How a release is scored, settled before any trial; tells the tally what theory says of it."""
+    dp, final, clean = dp_of(defense), final_dp(defense), noiseless(defense)
+    if dp is None or dp.sigma is None or clean is None:
+        tally.by_theory = False
+        return tally.expect(pilot_score(pilot.zero, pilot.one))
+    std = dp.sigma * dp.clip / dp.batch
+
+    def release(side: Side) -> Tensor:
+        """What M adds its noise to, (p,)."""
+        k, generator = max(1, neighbours.k(side)), Generator()
+        return checked_release(clean, neighbours.typical(side), k, layout, generator)[0]
+
+    zero, one = release("zero"), release("one")
+    difference = one.double() - zero.double()
+    tally.distance += float(difference.norm() / std) ** 2
+    if final is None:  # the direction is the best guess, and no theory tells the rest
+        tally.by_theory = False
+        unit = difference / difference.norm().clamp(min=1e-30)
+        return Linear(pilot.zero.double().mean(0), unit, 0.0, 0.0)
+    if pilot.silent.any():
+        silent = [name for name in layout.names if pilot.silent[layout.span(name)].any()]
+        tally.notes.add(f"no noise in {', '.join(silent)}, although {defense.label} claims it")
+        tally.by_theory &= rules.q == 1 and not isinstance(neighbours, Drawn)
+        return tally.expect(silent_score(pilot.zero[0], pilot.one[0], pilot.silent))
+    unknown = isinstance(neighbours, Drawn)
+    if rules.q < 1:
+        tally.by_theory = False
+        if not unknown:
+            absent = release("absent")
+            return Sampled(absent, zero - absent, one - absent, std, rules.q)
+    if isinstance(neighbours, Drawn):
+        others = neighbours.crowd / dp.batch
+        score = whitened_score(zero, one, std, others, neighbours.others)
+    else:
+        score = gaussian_score(zero, one, std)
+    if not noise_fits(score, pilot.zero, pilot.one, std):
+        tally.by_theory = False  # thresholds for noise as it should be may show nothing of this
+        tally.notes.add(f"the noise is not that of {defense.label}, by releases before the trials")
+    return tally.expect(score)
+
+
+def _no_repeats(
+    blocks: Iterator[Tensor], defense: Defense, canary: str, layout: Layout
+) -> Iterator[Tensor]:
+    """Hands on releases; refuses noise that comes again between trials, where the pilot missed it.
+
+    Releases are told apart by their product with one random direction. The score would not do: it
+    may look at a single entry, of which float32 holds few values.
+    """
+    u = torch.randn(layout.p, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    seen = []
+    for block in blocks:
+        seen.append((block.double() @ u).numpy())
+        yield block
+    n = sum(map(len, seen))
+    repeated = n - len(np.unique(np.concatenate(seen)))
+    if final_dp(defense) is not None and n > 100 and 100 * repeated > n:
+        raise LeakageError(
+            f"defense: the noise of {defense.label} is not fresh: {repeated} of {n} trials of"
+            f" {canary} have the very release of another one; draw the noise of every release anew"
+            " from the generator that release is given"
+        )
+
+
+def _in_words(pilot: Pilot, layout: Layout, defense: Defense, q: float) -> str:
+    """The entry of a deterministic M that tells the neighbours apart most clearly."""
+    difference = (pilot.one[0].double() - pilot.zero[0].double()).abs()
+    entry = int(difference.argmax())
+    name = next(n for n in layout.names if layout.span(n).start <= entry < layout.span(n).stop)
+    place = entry - layout.span(name).start
+    when = "every time" if q == 1 else f"whenever the canary takes part (q = {q:g})"
+    return (
+        f"{defense.label} draws no noise: entry {place} of {name} is released as"
+        f" {float(pilot.zero[0, entry]):.6g} with one neighbour and as"
+        f" {float(pilot.one[0, entry]):.6g} with the other, {when}"
+    )
