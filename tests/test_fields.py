@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from populations import gaussian, population
 from torch import Tensor
 
 from leakage.data.adult import Adult
@@ -29,7 +30,6 @@ from leakage.fields import (
     write,
 )
 from leakage.population import Population
-from populations import gaussian, population
 
 AGE = Number("age", (0,), 17, 90, shift=38.6, scale=13.7, whole=True)
 COUNT = Number("claims", (1,), 0, 40, shift=1.5, scale=0.7, whole=True, log=True)

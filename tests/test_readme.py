@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 import leakage.callbacks
 import leakage.cli  # noqa: F401 - so that all classes are known
 from leakage.adversaries import Adversary
+from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense
 from leakage.rules import Game
 from leakage.secrets import Secret
@@ -38,6 +39,7 @@ CLASSES: dict[str, Any] = {
     "defense": Defense,
     "model": LightningModule,
     "attack": Game,
+    "audit": AuditRules,
     "trainer": Trainer,
 }
 

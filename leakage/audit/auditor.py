@@ -18,7 +18,7 @@ from torch import Tensor
 
 from leakage.audit.canaries import Canary
 from leakage.audit.difference import Difference
-from leakage.audit.form import Form, Variants
+from leakage.audit.form import Form, Variants, read_record
 from leakage.audit.hunt import Found, Hunt
 from leakage.audit.neighbours import Drawn, Fixed, Neighbours, Side, Whole
 from leakage.audit.record_loss import RecordLoss
@@ -40,7 +40,7 @@ from leakage.secrets import Attribute
 
 Progress = Callable[[str], None]
 _log = logging.getLogger("leakage.audit")
-_OTHERS = 512  # whose gradients tell what unknown others are like
+_OTHERS, _ENTRIES = 512, 2**25  # whose gradients tell what unknown others are like, at most
 
 
 class Auditor:
@@ -63,10 +63,14 @@ class Auditor:
         self, rules: AuditRules, population: Population, defense: Defense, layout: Layout
     ) -> None:
         self._rules, self._layout, self._defense = rules, layout, defense
-        self.form = Form.of(population.records, population, population.splits[CHALLENGE][:8])
+        probe = population.splits[CHALLENGE][:8]
+        self.form = Form.of(population.records, population, probe)
         self._variants = Variants(population.records)
         self.population = replace(population, records=self._variants)
-        self.fields = fields_of(population)
+        one = int(probe[0])
+        x = self.form.x(read_record(population.records, one))
+        is_row = torch.equal(x, population.features[one])  # pictures have but a summary there
+        self.fields = fields_of(population) if is_row else ()
         self._difference = Difference.of(rules, population)
         self._rehearsals: Rehearsals | None = None
         if defense.rehearses:
@@ -196,8 +200,7 @@ class Auditor:
         """What each of some other records adds to a sum, (m, p): those that the auditor has."""
         if self._rules.background == "known" or engine.records_mix:
             return torch.empty(0, self._layout.p)
-        most = int(self._rules.memory * 2**30) // (16 * self._layout.p)
-        records = self.population.splits[FIT][: max(2, min(_OTHERS, most))]
+        records = self.population.splits[FIT][: max(2, min(_OTHERS, _ENTRIES // self._layout.p))]
         generator = torch_generator(self._rules.seed, "audit", "crowd")
         return engine.means(records.unsqueeze(1), generator, defense.record_map(self._layout))
 

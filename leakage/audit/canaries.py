@@ -128,7 +128,7 @@ class CraftedCanary(Canary):
 
     Args:
         steps: of Adam, at least 0.
-        restarts: how many records under some label it starts from, at least 1; each label counts.
+        restarts: how many records it starts from, at least two under each label.
         lr: of Adam, in shares of the range of an entry, above 0.
         penalty: the weight of the mean squared cosine with other records' gradients, in 0..1.
         search: how many records the starts are chosen from, at least 1.

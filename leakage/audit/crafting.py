@@ -141,9 +141,9 @@ class Crafting:
                 value = value - _LONGER * norms[0].log()
             clipped = [row * (C / norm).clamp(max=1) for row, norm in zip(rows, norms, strict=True)]
             difference = clipped[-1] - clipped[0] if len(rows) == 2 else clipped[0]
-        others = self.hunt.others
-        if self.penalty and others is not None and len(others):
-            value = value + self.penalty * alignment(difference.unsqueeze(0), others)[0].float()
+        if self.penalty and len(self.hunt.directions):
+            along = alignment(difference.unsqueeze(0), self.hunt.directions)[0]
+            value = value + self.penalty * along
         return value
 
     def _improved(self, found: Found, score: float) -> tuple[Found, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -17,6 +18,7 @@ from leakage.gradients.engine import GradientEngine
 from leakage.gradients.records import PerRecord
 
 _ENTRIES = 2**24  # of gradients that are held at once
+_LEAST = torch.finfo(torch.float64).tiny
 _FULL = 1 - 1e-6  # of C: what float32 leaves of a norm of C
 
 
@@ -72,6 +74,13 @@ class Hunt:
     loss: RecordLoss | None = None
     others: Tensor | None = None
     seed: int = 0
+
+    @cached_property
+    def directions(self) -> Tensor:
+        """Those of the gradients of others, float32 (m, p); m = 0 where there are none."""
+        if self.others is None:
+            return torch.empty(0, self.engine.layout.p)
+        return (self.others / _norms(self.others).clamp(min=_LEAST)).float()
 
     def sample(self, m: int) -> list[int]:
         """At most m records of the pool, at random: the first ones of one and the same order."""
@@ -157,8 +166,9 @@ class Hunt:
                 full = score >= self.clip * _FULL
                 bonus = self.clip * (1 - _FULL) * norms / (norms + self.clip)
                 score = torch.where(full, self.clip + bonus, score)
-            if penalty and self.others is not None and len(self.others):
-                score = score * (1 - penalty * alignment(mapped[:, 1] - mapped[:, 0], self.others))
+            if penalty and len(self.directions):
+                along = alignment(mapped[:, 1] - mapped[:, 0], self.directions)
+                score = score * (1 - penalty * along.double())
             scores.append(score)
         return torch.cat(scores)
 
@@ -202,19 +212,16 @@ class Hunt:
         return rows[:, :-1], rows[:, -1].double()
 
 
-def alignment(differences: Tensor, others: Tensor) -> Tensor:
-    """The mean squared cosine of each difference (n, p) with other gradients (m, p): (n,)."""
-    return (_unit(differences.double()) @ _unit(others.double()).T).square().mean(1)
+def alignment(differences: Tensor, directions: Tensor) -> Tensor:
+    """The mean squared cosine of each difference (n, p) with directions of norm 1 (m, p): (n,)."""
+    unit = differences / _norms(differences).clamp(min=_LEAST)
+    return (unit.float() @ directions.T).square().mean(1)
 
 
 def _norms(rows: Tensor) -> Tensor:
     """Of rows (n, p), float64 (n, 1)."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64, keepdim=True)
     return norms
-
-
-def _unit(rows: Tensor) -> Tensor:
-    return rows / _norms(rows).clamp(min=torch.finfo(torch.float64).tiny)
 
 
 def _apart(mapped: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Generator, Tensor
 
-from leakage.defenses import Defense, final_dp
+from leakage.defenses import Defense, dp_of, final_dp
 from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout, rows_at_once
@@ -109,4 +109,7 @@ def pilot_of(
         every = mean.expand(rows, -1) if len(mean) == 1 else mean
         blocks = (block.clone() for block in every.split(_AT_ONCE))
         sides.append(torch.cat(list(released(defense, blocks, k, layout, generator))))
-    return Pilot(sides[0], sides[1], not torch.equal(before, generator.get_state()))
+    dp = dp_of(defenses[0])
+    silent = dp is not None and dp.sigma == 0  # which draws noise and multiplies it by 0
+    draws = not silent and not torch.equal(before, generator.get_state())
+    return Pilot(sides[0], sides[1], draws)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from populations import population
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from leakage.audit.form import Form, Swap, Variants
 from leakage.errors import LeakageError
 from leakage.population import Population, Trait
-from populations import population
 
 N, D = 80, 4
 PROBE = torch.arange(8)
