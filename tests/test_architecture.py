@@ -12,10 +12,10 @@ from jsonargparse._parameter_resolvers import get_signature_parameters
 from lightning import Callback, LightningDataModule, LightningModule
 
 from leakage.adversaries import Adversary
-from leakage.audit.base import Estimator
 from leakage.audit.canaries import Canary
+from leakage.audit.estimators.base import Estimator
+from leakage.audit.estimators.thresholds import Threshold
 from leakage.audit.rules import AuditRules
-from leakage.audit.thresholds import Threshold
 from leakage.defenses import Defense
 from leakage.rules import Game
 from leakage.secrets import Secret

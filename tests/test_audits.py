@@ -310,9 +310,9 @@ def sentence(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
             "error: audit.canaries:",
         ),
     ],
-    ids=lambda value: next(iter(value)) + str(next(iter(value.values())))[:8]
-    if isinstance(value, dict)
-    else "",
+    ids=lambda value: (
+        next(iter(value)) + str(next(iter(value.values())))[:8] if isinstance(value, dict) else ""
+    ),
 )
 def test_a_mistake_is_one_sentence_before_anything_is_computed(
     changed: dict[str, Any],

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from leakage.audit.canaries import Canary
+from leakage.audit.canaries.form import Form, Variants, read_record
+from leakage.audit.canaries.hunt import Found, Hunt
+from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.difference import Difference
-from leakage.audit.form import Form, Variants, read_record
-from leakage.audit.hunt import Found, Hunt
 from leakage.audit.neighbours import Drawn, Fixed, Neighbours, Side, Whole
-from leakage.audit.record_loss import RecordLoss
 from leakage.audit.results import Result, conclude
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import noises_of, tallies_of

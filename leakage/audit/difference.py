@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from leakage.audit.form import Swap
+from leakage.audit.canaries.form import Swap
 from leakage.audit.rules import AuditRules
 from leakage.errors import LeakageError, nearest
 from leakage.population import Population, Trait

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leakage.accounting.training import Adjacency
-from leakage.audit.base import Bound, Estimator
+from leakage.audit.estimators.base import Bound, Estimator
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import Tally
 from leakage.audit.theory import Claim, exact_epsilon

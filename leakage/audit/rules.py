@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from leakage.accounting.training import Adjacency
-from leakage.audit.base import Estimator, check_level, least_trials
 from leakage.audit.canaries import (
     Canary,
     CraftedCanary,
@@ -16,10 +15,11 @@ from leakage.audit.canaries import (
     NaturalCanary,
     RandomCanary,
 )
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.credible import Credible
-from leakage.audit.gaussian_curve import GaussianCurve
-from leakage.audit.one_run import OneRun
+from leakage.audit.estimators.base import Estimator, check_level, least_trials
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.credible import Credible
+from leakage.audit.estimators.gaussian_curve import GaussianCurve
+from leakage.audit.estimators.one_run import OneRun
 from leakage.defenses import Defense, dp_of
 from leakage.errors import LeakageError
 from leakage.gradients.loss import LossFunction

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from leakage.audit.estimators.scores import Scores
 from leakage.audit.rules import AuditRules
-from leakage.audit.scores import Scores
 from leakage.audit.scoring import Floats, Linear
 from leakage.defenses import Defense, at_sigma, dp_of
 from leakage.errors import LeakageError

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from leakage.audit.auditor import Auditor
-from leakage.audit.record_loss import RecordLoss
+from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.rules import AuditRules
 from leakage.callbacks.checks import (
     check_training,

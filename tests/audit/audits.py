@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from leakage.audit.auditor import Auditor
 from leakage.audit.canaries import GradientCanary, RandomCanary
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.one_run import OneRun
-from leakage.audit.record_loss import RecordLoss
+from leakage.audit.canaries.record_loss import RecordLoss
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.one_run import OneRun
 from leakage.audit.results import EXACT, Result
 from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from leakage.audit.base import Bound, Estimator
-from leakage.audit.counts import Counts
-from leakage.audit.scores import Scores
+from leakage.audit.estimators.base import Bound, Estimator
+from leakage.audit.estimators.counts import Counts
+from leakage.audit.estimators.scores import Scores
 
 DELTA, GAMMA = 1e-5, 0.05
 

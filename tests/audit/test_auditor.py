@@ -33,16 +33,16 @@ from typing_extensions import override
 
 from leakage.audit.auditor import Auditor
 from leakage.audit.canaries import GradientCanary, MislabelledCanary, NaturalCanary, RandomCanary
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.credible import Credible
-from leakage.audit.gaussian_curve import GaussianCurve
-from leakage.audit.one_run import OneRun
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.credible import Credible
+from leakage.audit.estimators.gaussian_curve import GaussianCurve
+from leakage.audit.estimators.one_run import OneRun
+from leakage.audit.estimators.scores import Scores
+from leakage.audit.estimators.thresholds import Bonferroni, Split
 from leakage.audit.results import CEILING, EXACT, PAIR, Result
 from leakage.audit.rules import AuditRules
-from leakage.audit.scores import Scores
 from leakage.audit.tally import tallies_of
 from leakage.audit.theory import exact_epsilon
-from leakage.audit.thresholds import Bonferroni, Split
 from leakage.defenses import (
     DP,
     Bottleneck,

@@ -24,10 +24,10 @@ from leakage.audit.canaries import (
     NaturalCanary,
     RandomCanary,
 )
-from leakage.audit.crafting import Crafting
-from leakage.audit.form import Form, Swap, Variants
-from leakage.audit.hunt import Found, Hunt, alignment
-from leakage.audit.record_loss import RecordLoss
+from leakage.audit.canaries.crafting import Crafting
+from leakage.audit.canaries.form import Form, Swap, Variants
+from leakage.audit.canaries.hunt import Found, Hunt, alignment
+from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.data.adult import Adult
 from leakage.errors import LeakageError
 from leakage.fields import fields_of, read, why_invalid

@@ -11,15 +11,15 @@ from drawn_scores import DELTA, GAMMA, bound, normal, one
 from scipy import stats
 
 from leakage.accounting.gaussian import gaussian_epsilon
-from leakage.audit.base import Estimator, check_level, least_trials
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.counts import Counts, shown_epsilon
-from leakage.audit.credible import Credible, epsilon_chance
-from leakage.audit.gaussian_curve import GaussianCurve
-from leakage.audit.one_run import OneRun
-from leakage.audit.rates import RateEstimator
-from leakage.audit.scores import Scores, normal_scores, separated_scores
-from leakage.audit.thresholds import Bonferroni, Explicit, Split, Threshold
+from leakage.audit.estimators.base import Estimator, check_level, least_trials
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.counts import Counts, shown_epsilon
+from leakage.audit.estimators.credible import Credible, epsilon_chance
+from leakage.audit.estimators.gaussian_curve import GaussianCurve
+from leakage.audit.estimators.one_run import OneRun
+from leakage.audit.estimators.rates import RateEstimator
+from leakage.audit.estimators.scores import Scores, normal_scores, separated_scores
+from leakage.audit.estimators.thresholds import Bonferroni, Explicit, Split, Threshold
 from leakage.errors import LeakageError
 
 ESTIMATORS: list[Estimator] = [

@@ -12,7 +12,7 @@ from populations import population
 from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
-from leakage.audit.form import Form, Swap, Variants
+from leakage.audit.canaries.form import Form, Swap, Variants
 from leakage.errors import LeakageError
 from leakage.population import Population, Trait
 

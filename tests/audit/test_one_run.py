@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.special import expit
 
-from leakage.audit.one_run import OneRun, chance_of_right, one_run_epsilon
-from leakage.audit.scores import Scores
+from leakage.audit.estimators.one_run import OneRun, chance_of_right, one_run_epsilon
+from leakage.audit.estimators.scores import Scores
 from leakage.errors import LeakageError
 
 

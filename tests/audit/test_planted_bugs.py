@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 from typing_extensions import override
 
 from leakage.audit.canaries import GradientCanary
-from leakage.audit.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
 from leakage.audit.rules import AuditRules
 from leakage.defenses import DP, Defense
 from leakage.errors import LeakageError

@@ -17,13 +17,13 @@ import pytest
 from scipy import stats
 
 from leakage.accounting.gaussian import gaussian_mu
-from leakage.audit.base import Estimator
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.counts import Counts, hull
-from leakage.audit.gaussian_curve import GaussianCurve
-from leakage.audit.one_run import OneRun, one_run_epsilon
-from leakage.audit.scores import Floats, Scores
-from leakage.audit.thresholds import Bonferroni, Explicit, Split
+from leakage.audit.estimators.base import Estimator
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.counts import Counts, hull
+from leakage.audit.estimators.gaussian_curve import GaussianCurve
+from leakage.audit.estimators.one_run import OneRun, one_run_epsilon
+from leakage.audit.estimators.scores import Floats, Scores
+from leakage.audit.estimators.thresholds import Bonferroni, Explicit, Split
 
 Auditor = Callable[[Scores, float, np.random.Generator], float]
 GAMMA, RUNS, TRIALS = 0.05, 400, 4000  # a fair coin a trial: about 2,000 a side

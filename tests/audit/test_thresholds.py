@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from leakage.audit.clopper_pearson import ClopperPearson
-from leakage.audit.counts import Counts, hull, shown_epsilon, upper_rate
-from leakage.audit.one_run import one_run_epsilon
-from leakage.audit.scores import Floats, Scores, normal_scores
-from leakage.audit.thresholds import Bonferroni, Explicit, Split, Threshold
+from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.counts import Counts, hull, shown_epsilon, upper_rate
+from leakage.audit.estimators.one_run import one_run_epsilon
+from leakage.audit.estimators.scores import Floats, Scores, normal_scores
+from leakage.audit.estimators.thresholds import Bonferroni, Explicit, Split, Threshold
 from leakage.errors import LeakageError
 
 whole = st.lists(st.integers(0, 6).map(float), max_size=12).map(np.array)

@@ -21,8 +21,8 @@ from torch.utils.data import default_collate
 
 from leakage.audit.auditor import Auditor
 from leakage.audit.canaries import RandomCanary
-from leakage.audit.form import Swap
-from leakage.audit.record_loss import RecordLoss
+from leakage.audit.canaries.form import Swap
+from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.rules import AuditRules
 from leakage.callbacks import Audit, Defend
 from leakage.data.adult import Adult

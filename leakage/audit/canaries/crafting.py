@@ -9,10 +9,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from leakage.audit.form import read_record
-from leakage.audit.hunt import Found, Hunt, alignment
-from leakage.audit.record_loss import RecordLoss
-from leakage.audit.relaxed import Box, Mixtures, Relaxed
+from leakage.audit.canaries.form import read_record
+from leakage.audit.canaries.hunt import Found, Hunt, alignment
+from leakage.audit.canaries.record_loss import RecordLoss
+from leakage.audit.canaries.relaxed import Box, Mixtures, Relaxed
 from leakage.errors import LeakageError
 
 __all__ = ["Crafting", "RecordLoss"]

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from leakage.audit.form import Form, Swap, Variants, read_record
-from leakage.audit.record_loss import RecordLoss
+from leakage.audit.canaries.form import Form, Swap, Variants, read_record
+from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.fields import Field, project
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.records import PerRecord

@@ -10,10 +10,10 @@ import numpy as np
 from scipy import special
 from typing_extensions import override
 
-from leakage.audit.base import Bound, Estimator, check_level
-from leakage.audit.counts import Counts
-from leakage.audit.scores import Floats, Scores
-from leakage.audit.thresholds import Explicit, Split, Threshold
+from leakage.audit.estimators.base import Bound, Estimator, check_level
+from leakage.audit.estimators.counts import Counts
+from leakage.audit.estimators.scores import Floats, Scores
+from leakage.audit.estimators.thresholds import Explicit, Split, Threshold
 
 REACH = 8.0  # standard deviations; normal scores lie no farther out
 STEPS = 2001  # thresholds that a plan compares

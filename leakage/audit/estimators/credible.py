@@ -10,11 +10,11 @@ import numpy as np
 from scipy import optimize, special
 from typing_extensions import override
 
-from leakage.audit.base import Bound
-from leakage.audit.counts import Counts, shown_epsilon
-from leakage.audit.rates import RateEstimator
-from leakage.audit.scores import Floats
-from leakage.audit.thresholds import Threshold
+from leakage.audit.estimators.base import Bound
+from leakage.audit.estimators.counts import Counts, shown_epsilon
+from leakage.audit.estimators.rates import RateEstimator
+from leakage.audit.estimators.scores import Floats
+from leakage.audit.estimators.thresholds import Threshold
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
 # Shares of a posterior between which it is smooth; what lies beyond the ends is not integrated.

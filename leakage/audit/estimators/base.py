@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leakage.audit.scores import Scores, normal_scores, separated_scores
+from leakage.audit.estimators.scores import Scores, normal_scores, separated_scores
 from leakage.errors import LeakageError
 
 MOST_TRIALS = 2**22

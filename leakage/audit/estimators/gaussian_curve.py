@@ -10,11 +10,11 @@ from scipy import special
 from typing_extensions import override
 
 from leakage.accounting.gaussian import gaussian_epsilon
-from leakage.audit.base import Bound
-from leakage.audit.counts import Counts
-from leakage.audit.rates import RateEstimator
-from leakage.audit.scores import Floats
-from leakage.audit.thresholds import Threshold
+from leakage.audit.estimators.base import Bound
+from leakage.audit.estimators.counts import Counts
+from leakage.audit.estimators.rates import RateEstimator
+from leakage.audit.estimators.scores import Floats
+from leakage.audit.estimators.thresholds import Threshold
 from leakage.errors import LeakageError
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from leakage.audit.crafting import Crafting
-from leakage.audit.hunt import Found, Hunt
+from leakage.audit.canaries.crafting import Crafting
+from leakage.audit.canaries.hunt import Found, Hunt
 from leakage.errors import LeakageError
 from leakage.fields import why_invalid, write
 

@@ -10,8 +10,8 @@ import numpy as np
 from scipy import optimize, special
 from typing_extensions import override
 
-from leakage.audit.base import Bound, Estimator, check_level
-from leakage.audit.scores import Scores
+from leakage.audit.estimators.base import Bound, Estimator, check_level
+from leakage.audit.estimators.scores import Scores
 from leakage.errors import LeakageError
 
 SHARE = 0.1  # of the trials, guessed where neither settings nor theory say how many

@@ -7,11 +7,11 @@ from typing import Self
 
 from typing_extensions import override
 
-from leakage.audit.base import Bound
-from leakage.audit.counts import Counts, shown_epsilon
-from leakage.audit.rates import RateEstimator
-from leakage.audit.scores import Floats
-from leakage.audit.thresholds import Threshold
+from leakage.audit.estimators.base import Bound
+from leakage.audit.estimators.counts import Counts, shown_epsilon
+from leakage.audit.estimators.rates import RateEstimator
+from leakage.audit.estimators.scores import Floats
+from leakage.audit.estimators.thresholds import Threshold
 
 
 @dataclass(frozen=True)

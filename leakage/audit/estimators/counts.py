@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from leakage.audit.scores import Floats, Scores
+from leakage.audit.estimators.scores import Floats, Scores
 
 
 @dataclass(frozen=True, eq=False)

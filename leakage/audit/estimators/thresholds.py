@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from leakage.audit.counts import Counts, hull
-from leakage.audit.scores import Floats, Scores
+from leakage.audit.estimators.counts import Counts, hull
+from leakage.audit.estimators.scores import Floats, Scores
 from leakage.errors import LeakageError
 
 Merits = Callable[[Counts], Floats]
