@@ -282,8 +282,8 @@ def sentence(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
         ),
         (
             {"audit.trials": 8},
-            "error: audit.trials: at a confidence of 0.95 the bound clopper_pearson cannot exceed"
-            " 0 with fewer than 24 trials, got 8",
+            "error: audit.trials: at a confidence of 0.95 the bound one_run cannot exceed 0 with"
+            " fewer than 52 trials, got 8",
         ),
         (
             {"audit.k": 1000},
@@ -297,8 +297,8 @@ def sentence(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
         ({"audit.q": 0.0}, "error: audit.q: a chance in (0, 1] is needed, got 0.0"),
         (
             {"audit.sigmas": [1.0], "defense": "NoDefense"},
-            "error: audit.sigmas: [1.0] are noise multipliers of DP, which none is not; leave"
-            " them out, or use the defense DP",
+            "error: audit.sigmas: [1.0] are noise multipliers of DP, but the defense is none;"
+            " leave them out, or use the defense DP",
         ),
         ({"audit.trails": 10}, "error: audit.trails: there is no such key; did you mean"),
         (

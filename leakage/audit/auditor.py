@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ from leakage.audit.neighbours import Drawn, Fixed, Neighbours, Side, Whole
 from leakage.audit.results import Result, conclude
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import noises_of, tallies_of
-from leakage.audit.trials import SIDES, play
+from leakage.audit.trials import play
 from leakage.defenses import Defense, dp_of, final_dp
 from leakage.defenses.checks import check_defense
 from leakage.errors import LeakageError
@@ -130,8 +131,8 @@ class Auditor:
             progress(f"trials of {canary.name}")
             neighbours = self._neighbours(engine, hunt, canary, defense, crowd, round_)
             for sigma, noisy in noises_of(rules, defense).items():
-                tally, told = self._tallies[canary.name, sigma], self._told(noisy)
-                play(tally, rules, neighbours, told, self._layout, round_)
+                tally, values = self._tallies[canary.name, sigma], self._difference.positions
+                play(tally, rules, neighbours, noisy, values, self._layout, round_)
 
     def records(self) -> dict[str, dict[str, Tensor]]:
         """By canary x as it stands in the batches: with a0 and with a1, or as it is."""
@@ -159,9 +160,10 @@ class Auditor:
 
     def _find(self, canary: Canary, hunt: Hunt) -> None:
         found = canary.find(hunt)
-        pair = canary.gradients(hunt, found, torch.zeros(self._layout.p)).double()
-        self.found[canary.name] = found
-        self.distances[canary.name] = float((pair[1] - pair[0]).norm())
+        self.found[canary.name], self.distances[canary.name] = found, math.nan
+        if not hunt.engine.records_mix:  # else no record has a gradient of its own
+            pair = canary.gradients(hunt, found, torch.zeros(self._layout.p)).double()
+            self.distances[canary.name] = float((pair[1] - pair[0]).norm())
 
     def _rehearse(self, population: Population) -> Rehearsals:
         rules, defense = self._rules, self._defense
@@ -188,13 +190,6 @@ class Auditor:
         generator = torch_generator(self._rules.seed, "audit", "seats")
         order = records[torch.randperm(len(records), generator=generator)]
         return order[:others], order[others:].sort().values
-
-    def _told(self, defense: Defense) -> dict[Side, Defense]:
-        """M on each side, where it reads the secret."""
-        return {
-            side: defense.told(torch.tensor([value]))
-            for side, value in zip(SIDES, self._difference.positions, strict=True)
-        }
 
     def _crowd(self, engine: GradientEngine, defense: Defense) -> Tensor:
         """What each of some other records adds to a sum, (m, p): those that the auditor has."""

@@ -48,15 +48,23 @@ class Pilot:
 
 
 def released(
-    defense: Defense, means: Iterator[Tensor], k: int, layout: Layout, generator: Generator
+    defense: Defense,
+    means: Iterator[Tensor],
+    k: int,
+    value: int,
+    layout: Layout,
+    generator: Generator,
 ) -> Iterator[Tensor]:
     """The releases of blocks of means over k records, a number of rows at once that p decides.
 
-    A batch without a record has the mean 0.
+    A batch without a record has the mean 0. An M that reads the secret is told its `value`.
     """
     for block in means:
         for rows in block.split(rows_at_once(layout.p)):
-            yield checked_release(defense, rows, max(1, k), layout, generator)
+            knowing = defense
+            if defense.reads_secret:
+                knowing = defense.told(torch.full((len(rows),), value))
+            yield checked_release(knowing, rows, max(1, k), layout, generator)
 
 
 def check_fresh(defense: Defense, pilot: Pilot, layout: Layout) -> None:
@@ -87,9 +95,10 @@ def check_fresh(defense: Defense, pilot: Pilot, layout: Layout) -> None:
 
 
 def pilot_of(
-    defenses: tuple[Defense, Defense],
+    defense: Defense,
     means: tuple[Tensor, Tensor],
     ks: tuple[int, int],
+    values: tuple[int, int],
     layout: Layout,
     generator: Generator,
     rows: int,
@@ -97,19 +106,20 @@ def pilot_of(
     """Releases each of two batches some times, in several calls of M.
 
     Args:
-        defenses: M for the one and for the other batch, the same but where it is told the secret.
+        defense: M.
         means: (1, p) each, or one row for each release where the model itself draws at random.
         ks: the records of each.
+        values: the position of the secret of each.
         layout: of a gradient.
         generator: of M.
         rows: how many releases, where the means do not say.
     """
     sides, before = [], generator.get_state()
-    for defense, mean, k in zip(defenses, means, ks, strict=True):
+    for mean, k, value in zip(means, ks, values, strict=True):
         every = mean.expand(rows, -1) if len(mean) == 1 else mean
         blocks = (block.clone() for block in every.split(_AT_ONCE))
-        sides.append(torch.cat(list(released(defense, blocks, k, layout, generator))))
-    dp = dp_of(defenses[0])
+        sides.append(torch.cat(list(released(defense, blocks, k, value, layout, generator))))
+    dp = dp_of(defense)
     silent = dp is not None and dp.sigma == 0  # which draws noise and multiplies it by 0
     draws = not silent and not torch.equal(before, generator.get_state())
     return Pilot(sides[0], sides[1], draws)

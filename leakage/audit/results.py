@@ -38,6 +38,8 @@ class Result:
         valid: whether it is a lower bound at its confidence without further assumptions.
         headline: whether it was chosen as the figure to quote, before any trial.
         note: what the reader has to know.
+        jointly: the lower bound that holds together with those of all other valid rows, NaN where
+            it is none: gamma is divided by their number (Bonferroni).
     """
 
     canary: str
@@ -49,6 +51,7 @@ class Result:
     valid: bool = False
     headline: bool = False
     note: str = ""
+    jointly: float = math.nan
 
 
 def conclude(
@@ -63,6 +66,7 @@ def conclude(
         final: whether the noise of DP is the last thing that happens to a release.
     """
     results: list[Result] = []
+    told = sum(judge.valid for judge in rules.judges) * sum(not t.certain for t in tallies)
     for sigma in dict.fromkeys(tally.sigma for tally in tallies):  # NaN is one and the same object
         mine = [tally for tally in tallies if tally.sigma is sigma or tally.sigma == sigma]
         if sigma > 0:
@@ -73,7 +77,7 @@ def conclude(
             ]
         best = _headline(mine)
         for tally in mine:
-            results += _of_pair(tally, rules, delta, final, tally is best)
+            results += _of_pair(tally, rules, delta, final, tally is best, told)
     return results
 
 
@@ -93,12 +97,11 @@ def planned(
     tally: Tally, rules: AuditRules, delta: float
 ) -> tuple[list[Estimator], Estimator | None]:
     """The estimators with all that is settled before any trial, and the one to quote."""
-    judges, n = rules.judges, (len(tally.zero), len(tally.one))
-    if tally.by_theory and tally.mu > 0:
-        mu = tally.mu
-        judges = [judge.planned(mu, *n, delta, rules.gamma) for judge in judges]
+    judges, theory = rules.judges, tally.theory
+    if theory is not None:
+        judges = [judge.planned(theory, delta, rules.gamma) for judge in judges]
         worth = [
-            judge.expected(mu, *n, delta, rules.gamma) if judge.valid else -1.0 for judge in judges
+            judge.expected(theory, delta, rules.gamma) if judge.valid else -1.0 for judge in judges
         ]
         best = judges[int(np.argmax(worth))]
         return judges, best if best.valid else None
@@ -106,8 +109,9 @@ def planned(
 
 
 def _of_pair(
-    tally: Tally, rules: AuditRules, delta: float, final: bool, quoted: bool
+    tally: Tally, rules: AuditRules, delta: float, final: bool, quoted: bool, told: int
 ) -> list[Result]:
+    """The figures of one canary under one noise; `told` valid bounds are told of the audit."""
     n0, n1 = len(tally.zero), len(tally.one)
     if tally.certain:
         infinite = Bound(math.inf, math.inf, math.inf, "")
@@ -121,8 +125,13 @@ def _of_pair(
         results.append(_exactly(EXACT, epsilon, tally.sigma, note, tally.canary))
     judges, best = planned(tally, rules, delta)
     for judge in judges:
-        rng = numpy_generator(rules.seed, "audit", tally.canary, str(tally.sigma), judge.name)
-        bound = judge.bound(tally.scores, delta, rules.gamma, rng)
+
+        def bound_at(gamma: float, judge: Estimator = judge) -> Bound:
+            rng = numpy_generator(rules.seed, "audit", tally.canary, str(tally.sigma), judge.name)
+            return judge.bound(tally.scores, delta, gamma, rng)
+
+        bound = bound_at(rules.gamma)
+        jointly = bound_at(rules.gamma / told).low if judge.valid else math.nan
         headline = quoted and judge is best
         notes = filter(None, (judge.assumption, bound.note, *sorted(tally.notes)))
         results.append(
@@ -136,11 +145,12 @@ def _of_pair(
                 judge.valid,
                 headline,
                 "; ".join(notes),
+                jointly,
             )
         )
         most = judge.ceiling(n0, n1, delta, rules.gamma)
-        told = "the most that it says of so many trials"
-        results.append(_exactly(f"{CEILING}_{judge.name}", most, tally.sigma, told, tally.canary))
+        note = "the most that it says of so many trials"
+        results.append(_exactly(f"{CEILING}_{judge.name}", most, tally.sigma, note, tally.canary))
     return results
 
 

@@ -122,13 +122,12 @@ class AuditRules:
                 )
         delta = _DELTA if self.delta is None else self.delta
         check_level(delta, self.gamma)
-        for judge in self.judges:
-            least = least_trials(judge, delta, self.gamma)
-            if self.trials < least:
-                raise LeakageError(
-                    f"audit.trials: at a confidence of {self.confidence:g} the bound {judge.name}"
-                    f" cannot exceed 0 with fewer than {least} trials, got {self.trials}"
-                )
+        least, name = max((least_trials(j, delta, self.gamma), j.name) for j in self.judges)
+        if self.trials < least:
+            raise LeakageError(
+                f"audit.trials: at a confidence of {self.confidence:g} the bound {name} cannot"
+                f" exceed 0 with fewer than {least} trials, got {self.trials}"
+            )
 
     @property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -69,6 +70,17 @@ class Sampled:
         present = logs + math.log(self.q)
         either = torch.logaddexp(present, torch.tensor(math.log1p(-self.q)).double())
         return np.asarray((either[:, 1] - either[:, 0]).numpy())
+
+    def expected(self, side: Literal["zero", "one"], n: int, rng: np.random.Generator) -> Floats:
+        """Scores (n,) as theory expects them, of made-up noise, to plan by before any trial."""
+        d = torch.stack([self.zero, self.one], 1).double().numpy() / self.std
+        gram = d.T @ d  # of the products of the noise with both d_a
+        root = np.linalg.svd(d, full_matrices=False)
+        noise = rng.standard_normal((n, root.S.size)) @ (root.S[:, None] * root.Vh)
+        taken = rng.random(n) < self.q
+        logs = noise + taken[:, None] * gram[["zero", "one"].index(side)] - gram.diagonal() / 2
+        either = np.logaddexp(logs + math.log(self.q), math.log1p(-self.q))
+        return np.asarray(either[:, 1] - either[:, 0])
 
 
 def gaussian_score(zero: Tensor, one: Tensor, std: float) -> Linear:

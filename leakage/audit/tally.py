@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from leakage.audit.estimators.scores import Scores
+from leakage.audit.estimators.scores import Scores, normal_scores
 from leakage.audit.rules import AuditRules
 from leakage.audit.scoring import Floats, Linear
 from leakage.defenses import Defense, at_sigma, dp_of
@@ -28,9 +28,9 @@ class Tally:
         variance: the summed variance of a linear score; 0 where the score is none.
         shift: the summed expected difference between the neighbours.
         distance: the sum of (||Delta|| / (sigma C))^2 over the rounds, NaN without DP.
-        by_theory: whether the scores are normal, so that thresholds follow from theory.
+        by_theory: whether theory says how scores are distributed, so that thresholds follow.
+        foreseen: scores of as many made-up trials, where theory gives no closed form.
         certain: what tells the neighbours apart for certain, in words; empty where nothing does.
-        silent: whether entries that carry no noise tell them apart, although M claims it.
         notes: what the reader has to know of these trials.
     """
 
@@ -43,8 +43,8 @@ class Tally:
     shift: float = 0.0
     distance: float = 0.0
     by_theory: bool = True
+    foreseen: tuple[Floats, Floats] | None = None
     certain: str = ""
-    silent: bool = False
     notes: set[str] = field(default_factory=set)
 
     @property
@@ -57,6 +57,20 @@ class Tally:
         self.variance += score.variance
         self.shift += score.shift
         return score
+
+    def foresee(self, zero: Floats, one: Floats) -> None:
+        """Adds the scores of one more round of made-up trials."""
+        before = self.foreseen or (np.zeros_like(self.zero), np.zeros_like(self.one))
+        self.foreseen = before[0] + zero, before[1] + one
+
+    @property
+    def theory(self) -> Scores | None:
+        """Scores as theory expects them; None where it says nothing, or that nothing shows."""
+        if self.by_theory and self.foreseen is not None:
+            return Scores(*self.foreseen)
+        if self.by_theory and self.mu > 0:
+            return normal_scores(self.mu, len(self.zero), len(self.one))
+        return None
 
     @property
     def scores(self) -> Scores:
@@ -74,8 +88,8 @@ def noises_of(rules: AuditRules, defense: Defense) -> dict[float | None, Defense
     dp = dp_of(defense)
     if dp is None and rules.sigmas:
         raise LeakageError(
-            f"audit.sigmas: {rules.sigmas} are noise multipliers of DP, which {defense.label} is"
-            " not; leave them out, or use the defense DP"
+            f"audit.sigmas: {rules.sigmas} are noise multipliers of DP, but the defense is"
+            f" {defense.label}; leave them out, or use the defense DP"
         )
     if dp is None or dp.sigma is None:
         return {None: defense}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -30,13 +30,15 @@ from leakage.randomness import numpy_generator, torch_generator
 
 SIDES: tuple[Side, Side] = ("zero", "one")
 _PILOT, _LONG_PILOT = 32, 512  # releases of each neighbour before the trials
+_PILOTED = 2**25  # entries that they may have
 
 
 def play(
     tally: Tally,
     rules: AuditRules,
     neighbours: Neighbours,
-    defenses: Mapping[Side, Defense],
+    defense: Defense,
+    values: tuple[int, int],
     layout: Layout,
     round_: int,
 ) -> None:
@@ -46,13 +48,13 @@ def play(
         tally: of one canary under one noise.
         rules: the settings.
         neighbours: what is released.
-        defenses: M on each side, the same but where it is told the secret.
+        defense: M.
+        values: the position of the secret on each side, for an M that reads it.
         layout: of a gradient.
         round_: epochs before it.
     """
-    defense = defenses["zero"]
     names = (tally.canary, str(tally.sigma), round_)
-    pilot = _pilot(rules, neighbours, defenses, layout, names)
+    pilot = _pilot(rules, neighbours, defense, values, layout, names)
     check_fresh(defense, pilot, layout)
     if pilot.deterministic:
         tally.by_theory = False
@@ -63,8 +65,8 @@ def play(
         else:
             tally.notes.add(f"{defense.label} draws no noise, and releases this pair alike")
         return
-    score = _score(tally, rules, neighbours, defense, pilot, layout)
-    for side, sums in zip(SIDES, (tally.zero, tally.one), strict=True):
+    score = _score(tally, rules, neighbours, defense, pilot, layout, round_)
+    for side, value, sums in zip(SIDES, values, (tally.zero, tally.one), strict=True):
         generator = numpy_generator(rules.seed, "audit", "present", side, *names)
         present = generator.random(len(sums)) < rules.q
         parts: tuple[tuple[Side, NDArray[np.bool_]], ...] = ((side, present), ("absent", ~present))
@@ -77,25 +79,27 @@ def play(
                 for what in ("noise", "batches")
             )
             means = neighbours.means(shown, n, batches)
-            blocks = released(defenses[side], means, neighbours.k(shown), layout, noise)
+            blocks = released(defense, means, neighbours.k(shown), value, layout, noise)
             sums[rows] += score(_no_repeats(blocks, defense, tally.canary, layout))
 
 
 def _pilot(
     rules: AuditRules,
     neighbours: Neighbours,
-    defenses: Mapping[Side, Defense],
+    defense: Defense,
+    values: tuple[int, int],
     layout: Layout,
     names: tuple[str | int, ...],
 ) -> Pilot:
-    rows = _PILOT if final_dp(defenses["zero"]) else _LONG_PILOT
-    rows = max(4, min(rows, int(rules.memory * 2**30) // (32 * layout.p)))
+    rows = _PILOT if final_dp(defense) else _LONG_PILOT
+    rows = max(4, min(rows, _PILOTED // layout.p))  # not by the memory: figures would follow it
     batches = torch_generator(rules.seed, "audit", "pilot batches", *names)
     means = [neighbours.one_batch(side, rows, batches) for side in SIDES]
     return pilot_of(
-        (defenses["zero"], defenses["one"]),
+        defense,
         (means[0], means[1]),
         (neighbours.k("zero"), neighbours.k("one")),
+        values,
         layout,
         torch_generator(rules.seed, "audit", "pilot", *names),
         rows,
@@ -109,6 +113,7 @@ def _score(
     defense: Defense,
     pilot: Pilot,
     layout: Layout,
+    round_: int,
 ) -> Linear | Sampled:
     """How a release is scored, settled before any trial; tells the tally what theory says of it."""
     dp, final, clean = dp_of(defense), final_dp(defense), noiseless(defense)
@@ -134,21 +139,23 @@ def _score(
         tally.notes.add(f"no noise in {', '.join(silent)}, although {defense.label} claims it")
         tally.by_theory &= rules.q == 1 and not isinstance(neighbours, Drawn)
         return tally.expect(silent_score(pilot.zero[0], pilot.one[0], pilot.silent))
-    unknown = isinstance(neighbours, Drawn)
-    if rules.q < 1:
-        tally.by_theory = False
-        if not unknown:
-            absent = release("absent")
-            return Sampled(absent, zero - absent, one - absent, std, rules.q)
-    if isinstance(neighbours, Drawn):
-        others = neighbours.crowd / dp.batch
-        score = whitened_score(zero, one, std, others, neighbours.others)
-    else:
-        score = gaussian_score(zero, one, std)
-    if not noise_fits(score, pilot.zero, pilot.one, std):
+    plain = gaussian_score(zero, one, std)
+    if not noise_fits(plain, pilot.zero, pilot.one, std):
         tally.by_theory = False  # thresholds for noise as it should be may show nothing of this
         tally.notes.add(f"the noise is not that of {defense.label}, by releases before the trials")
-    return tally.expect(score)
+    if isinstance(neighbours, Drawn):
+        tally.by_theory &= rules.q == 1
+        others = neighbours.crowd / dp.batch
+        return tally.expect(whitened_score(zero, one, std, others, neighbours.others))
+    if rules.q == 1:
+        return tally.expect(plain)
+    absent = release("absent")
+    sampled = Sampled(absent, zero - absent, one - absent, std, rules.q)
+    rng = numpy_generator(rules.seed, "audit", "foreseen", tally.canary, str(tally.sigma), round_)
+    tally.foresee(
+        sampled.expected("zero", len(tally.zero), rng), sampled.expected("one", len(tally.one), rng)
+    )
+    return sampled
 
 
 def _no_repeats(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,7 @@ def canary_files(auditor: Auditor) -> dict[str, bytes]:
             "canary": name,
             "label": found.y,
             "made_from_record": found.origin,
-            "distance": auditor.distances[name],
-            "rho": auditor.distances[name] / auditor.sensitivity if auditor.sensitivity else None,
+            **_apart(auditor.distances[name], auditor.sensitivity),
         }
         for side, x in sides.items():
             tensors[f"{name}/{side}"] = x.clone()  # two canaries may be one record
@@ -43,6 +43,15 @@ def canary_files(auditor: Auditor) -> dict[str, bytes]:
     files["canaries.json"] = (json.dumps(told, indent=2) + "\n").encode()
     files["x.safetensors"] = save(tensors)
     return files
+
+
+def _apart(distance: float, sensitivity: float) -> dict[str, float | None]:
+    """How far the gradients of the pair lie apart, and that as a share of what DP allows."""
+    known = None if math.isnan(distance) else distance
+    return {
+        "distance": known,
+        "rho": known / sensitivity if known is not None and sensitivity else None,
+    }
 
 
 def _png(x: Tensor) -> bytes:

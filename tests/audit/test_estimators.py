@@ -85,16 +85,18 @@ class TestContract:
         assert repr(bound(estimator, scores)) == repr(bound(estimator, scores))
 
     def test_a_plan_settles_what_is_open_and_nothing_else(self, estimator: Estimator) -> None:
-        planned = estimator.planned(1.0, 500, 500, DELTA, GAMMA)
+        planned = estimator.planned(normal_scores(1.0, 500, 500), DELTA, GAMMA)
         setting = "guesses" if isinstance(estimator, OneRun) else "threshold"
         if getattr(estimator, setting) is None:
             assert planned != estimator
             assert getattr(planned, setting) is not None
-            expected = [e.expected(1.0, 500, 500, DELTA, GAMMA) for e in (planned, estimator)]
+            expected = [
+                e.expected(normal_scores(1.0, 500, 500), DELTA, GAMMA) for e in (planned, estimator)
+            ]
             assert expected[0] > expected[1]
         else:
             assert planned == estimator
-        assert planned.planned(3.0, 50, 50, DELTA, GAMMA) == planned
+        assert planned.planned(normal_scores(3.0, 50, 50), DELTA, GAMMA) == planned
 
     def test_least_trials_are_the_first_to_show_anything(self, estimator: Estimator) -> None:
         least = least_trials(estimator, DELTA, GAMMA)
@@ -122,7 +124,7 @@ class TestContract:
             for call in (
                 lambda delta=delta: estimator.bound(scores, delta, 0.05, rng),
                 lambda delta=delta: estimator.ceiling(9, 9, delta, 0.05),
-                lambda delta=delta: estimator.planned(1, 9, 9, delta, 0.05),
+                lambda delta=delta: estimator.planned(normal_scores(1, 9, 9), delta, 0.05),
             ):
                 with pytest.raises(LeakageError, match=r"^audit\.delta: a number in \[0, 1\)"):
                     call()
@@ -168,10 +170,13 @@ def test_clopper_pearson_by_hand() -> None:
 
 
 def test_a_plan_maximises_the_expected_bound() -> None:
-    planned = ClopperPearson().planned(1.0, 500, 500, DELTA, GAMMA)
-    best = planned.expected(1.0, 500, 500, DELTA, GAMMA)
+    planned = ClopperPearson().planned(normal_scores(1.0, 500, 500), DELTA, GAMMA)
+    best = planned.expected(normal_scores(1.0, 500, 500), DELTA, GAMMA)
     for at in np.linspace(-3, 4, 60):
-        assert ClopperPearson(Explicit(at)).expected(1.0, 500, 500, DELTA, GAMMA) < best + 0.05
+        assert (
+            ClopperPearson(Explicit(at)).expected(normal_scores(1.0, 500, 500), DELTA, GAMMA)
+            < best + 0.05
+        )
 
 
 # E2
@@ -269,13 +274,15 @@ def test_bounds_are_as_tight_as_listed(estimator: Estimator, listed: tuple[float
         if estimator.valid:
             assert np.mean(lows) <= gaussian_epsilon(mu, DELTA)
         if isinstance(estimator, RateEstimator):  # planned, it beats the listed split outright
-            planned = replace(estimator, threshold=None).planned(mu, 500, 500, DELTA, GAMMA)
+            planned = replace(estimator, threshold=None).planned(
+                normal_scores(mu, 500, 500), DELTA, GAMMA
+            )
             fixed = [bound(planned, normal(mu, 500, s)).low for s in range(20)]
             assert np.mean(fixed) >= 1.1 * before
 
 
 def test_a_threshold_from_theory_beats_a_split() -> None:
-    planned = ClopperPearson().planned(1.0, 500, 500, DELTA, GAMMA)
+    planned = ClopperPearson().planned(normal_scores(1.0, 500, 500), DELTA, GAMMA)
     fixed = [bound(planned, normal(1.0, 500, s)).low for s in range(200)]
     split = [bound(ClopperPearson(Split()), normal(1.0, 500, s)).low for s in range(200)]
     assert np.mean(fixed) == pytest.approx(1.18, abs=0.06)

@@ -26,7 +26,7 @@ NOISY = DP(clip=1.0, batch=8, sigma=1.0)
 
 def piloted(defense: Defense, rows: int = 32) -> Pilot:
     means = (torch.zeros(1, D), torch.ones(1, D))
-    return pilot_of((defense, defense), means, (8, 8), LAYOUT, Generator().manual_seed(0), rows)
+    return pilot_of(defense, means, (8, 8), (0, 1), LAYOUT, Generator().manual_seed(0), rows)
 
 
 def test_a_pilot_releases_both_batches_as_often_as_it_is_asked_to() -> None:

@@ -22,7 +22,7 @@ from leakage.audit.estimators.clopper_pearson import ClopperPearson
 from leakage.audit.estimators.counts import Counts, hull
 from leakage.audit.estimators.gaussian_curve import GaussianCurve
 from leakage.audit.estimators.one_run import OneRun, one_run_epsilon
-from leakage.audit.estimators.scores import Floats, Scores
+from leakage.audit.estimators.scores import Floats, Scores, normal_scores
 from leakage.audit.estimators.thresholds import Bonferroni, Explicit, Split
 
 Auditor = Callable[[Scores, float, np.random.Generator], float]
@@ -90,7 +90,9 @@ def fixed(mechanism: Laplace) -> ClopperPearson:
     """One threshold for all runs: where Laplace attains epsilon, or as the plan has it."""
     if isinstance(mechanism, Gaussian):
         half = TRIALS // 2
-        return ClopperPearson().planned(mechanism.gap, half, half, mechanism.delta, GAMMA)
+        return ClopperPearson().planned(
+            normal_scores(mechanism.gap, half, half), mechanism.delta, GAMMA
+        )
     return ClopperPearson(Explicit(1.5))
 
 

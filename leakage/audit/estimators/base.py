@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leakage.audit.estimators.scores import Scores, normal_scores, separated_scores
+from leakage.audit.estimators.scores import Scores, separated_scores
 from leakage.errors import LeakageError
 
 MOST_TRIALS = 2**22
@@ -67,13 +67,12 @@ class Estimator(ABC):
         """
 
     @abstractmethod
-    def planned(self, mu: float, n0: int, n1: int, delta: float, gamma: float) -> Estimator:
-        """The same with its open settings chosen for scores N(0, 1) against N(mu, 1).
+    def planned(self, theory: Scores, delta: float, gamma: float) -> Estimator:
+        """The same with its open settings chosen for scores as theory expects them.
 
         Args:
-            mu: what theory says, at least 0 and finite; a wrong one costs tightness alone.
-            n0: trials under zero, or how many are expected.
-            n1: trials under one.
+            theory: as many on each side as there are trials, but none of them; wrong ones cost
+                tightness alone.
             delta: in [0, 1).
             gamma: one less the confidence, in (0, 1).
         """
@@ -83,10 +82,9 @@ class Estimator(ABC):
         scores = separated_scores(n0, n1)
         return self.bound(scores, delta, gamma, np.random.default_rng(0)).low
 
-    def expected(self, mu: float, n0: int, n1: int, delta: float, gamma: float) -> float:
+    def expected(self, theory: Scores, delta: float, gamma: float) -> float:
         """Its bound on scores as theory expects them, for choosing before the data are seen."""
-        scores = normal_scores(mu, n0, n1)
-        return self.bound(scores, delta, gamma, np.random.default_rng(0)).low
+        return self.bound(theory, delta, gamma, np.random.default_rng(0)).low
 
 
 def least_trials(estimator: Estimator, delta: float, gamma: float) -> int:

@@ -74,20 +74,14 @@ class OneRun(Estimator):
         return Bound(value, low, math.nan, f"{v} of {r} guesses right, of {m} trials")
 
     @override
-    def planned(self, mu: float, n0: int, n1: int, delta: float, gamma: float) -> Self:
+    def planned(self, theory: Scores, delta: float, gamma: float) -> Self:
         check_level(delta, gamma)
-        m = n0 + n1
+        m = theory.zero.size + theory.one.size
         if self.guesses is not None or m < 2:
             return self
-        tried = np.unique(np.geomspace(1, m // 2, STEPS).astype(int))
-
-        def merit(half: int) -> float:
-            at = _upper_quantile(half / m, mu)
-            right = special.ndtr(mu - at) / (special.ndtr(mu - at) + special.ndtr(-at))
-            return one_run_epsilon(m, 2 * half, int(2 * half * right), delta, gamma)
-
-        merits = [merit(half) for half in tried.tolist()]
-        return replace(self, guesses=2 * int(tried[np.argmax(merits)])) if max(merits) else self
+        tried = [2 * int(r) for r in np.unique(np.geomspace(1, m // 2, STEPS).astype(int))]
+        merits = [replace(self, guesses=r).expected(theory, delta, gamma) for r in tried]
+        return replace(self, guesses=tried[int(np.argmax(merits))]) if max(merits) else self
 
     @override
     def ceiling(self, n0: int, n1: int, delta: float, gamma: float) -> float:
@@ -141,12 +135,3 @@ def chance_of_right(m: int, r: int, v: int, delta: float, epsilon: float) -> flo
     point = np.exp(ways + k * epsilon + r * float(special.log_expit(-epsilon)))
     extra = float(np.max(np.cumsum(point) / np.arange(1, v + 1)))
     return min(1.0, at_least + 2 * m * delta * extra)
-
-
-def _upper_quantile(share: float, mu: float) -> float:
-    """The score that this share of an even mixture of N(0, 1) and N(mu, 1) exceeds."""
-
-    def excess(at: float) -> float:
-        return float(special.ndtr(-at) + special.ndtr(mu - at)) / 2 - share
-
-    return float(optimize.brentq(excess, -40.0, mu + 40.0))

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Self
 
 import numpy as np
-from scipy import special
 from typing_extensions import override
 
 from leakage.audit.estimators.base import Bound, Estimator, check_level
@@ -15,7 +14,6 @@ from leakage.audit.estimators.counts import Counts
 from leakage.audit.estimators.scores import Floats, Scores
 from leakage.audit.estimators.thresholds import Explicit, Split, Threshold
 
-REACH = 8.0  # standard deviations; normal scores lie no farther out
 STEPS = 2001  # thresholds that a plan compares
 
 
@@ -57,11 +55,13 @@ class RateEstimator(Estimator):
         return replace(self.judge(best, delta), note=note)
 
     @override
-    def planned(self, mu: float, n0: int, n1: int, delta: float, gamma: float) -> Self:
+    def planned(self, theory: Scores, delta: float, gamma: float) -> Self:
         check_level(delta, gamma)
-        if self.threshold is not None:
+        both = np.concatenate([theory.zero, theory.one])
+        if self.threshold is not None or not (theory.zero.size and theory.one.size):
             return self
-        at = np.linspace(-REACH, mu + REACH, STEPS)
-        false_positives, false_negatives = n0 * special.ndtr(-at), n1 * special.ndtr(at - mu)
-        tried = Counts(at, false_positives, n0, false_negatives, n1, gamma)
-        return self.with_threshold(Explicit(float(at[np.argmax(self.merits(tried, delta))])))
+        at = np.linspace(both.min(), both.max(), STEPS)
+        merits = self.merits(Counts.of(theory, at, gamma), delta)
+        # Where none shows anything, merits say which shows least: an extreme one, at any scores.
+        best = at[np.argmax(merits)] if merits.max() > 0 else np.median(both)
+        return self.with_threshold(Explicit(float(best)))
