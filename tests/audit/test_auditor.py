@@ -528,8 +528,8 @@ def test_as_few_trials_as_the_sentence_names_are_taken() -> None:
 
 def test_other_noises_need_a_defense_that_has_one() -> None:
     with refused(
-        "audit.sigmas: [2.0] are noise multipliers of DP, but the defense is none; leave them out, or use"
-        " the defense DP"
+        "audit.sigmas: [2.0] are noise multipliers of DP, but the defense is none; leave them out,"
+        " or use the defense DP"
     ):
         audited(rules(sigmas=[2.0]), RECORDS, NoDefense())
 

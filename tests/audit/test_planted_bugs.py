@@ -245,7 +245,7 @@ REALISED = rules(
 def test_a_sum_that_is_divided_by_the_realised_batch_is_found(kind: type[DP]) -> None:
     results = audited(REALISED, alike(), dp(kind))
     told = [line for line in said(REALISED, results) if "NOT KEPT" in line]
-    # E0 is of mu = 1 = 2 / sigma, where add or remove proves 1.993; the trials show it on their own.
+    # E0 is of mu = 1 = 2 / sigma, where DP proves 1.993; the trials show it on their own.
     assert exact(results, "gradient") > 4.3
     assert "the sums of the pair gradient lie so far apart that its epsilon is 4.377" in told[0]
     assert re.search(r"gradient by clopper_pearson shows epsilon of at least \d\.\d+ \(", told[1])
