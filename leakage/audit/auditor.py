@@ -73,6 +73,9 @@ class Auditor:
         is_row = torch.equal(x, population.features[one])  # pictures have but a summary there
         self.fields = fields_of(population) if is_row else ()
         self._difference = Difference.of(rules, population)
+        self._labels = int(population.labels.max()) + 1
+        for canary in rules.hunted:
+            canary.check(self.fields, self._labels, self._difference.swap)
         self._rehearsals: Rehearsals | None = None
         if defense.rehearses:
             self._rehearsals = self._rehearse(population)
@@ -112,7 +115,7 @@ class Auditor:
             form=self.form,
             fields=self.fields,
             pool=self._pool,
-            labels=int(self.population.labels.max()) + 1,
+            labels=self._labels,
             clip=None if (dp := dp_of(defense)) is None else dp.clip,
             record_map=record_map,
             swap=self._difference.swap,

@@ -401,6 +401,11 @@ def given(hunt: Hunt, **values: str | float) -> GivenCanary:
     return GivenCanary({**read(hunt.fields, hunt.found(hunt.sample(1)[0]).x), **values}, 1)
 
 
+def check(canary: Canary, hunt: Hunt) -> None:
+    """As an audit does before training."""
+    canary.check(hunt.fields, hunt.labels, hunt.swap)
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -413,22 +418,22 @@ def test_a_given_record_that_is_not_valid_is_refused(
     hunt: Hunt, values: dict[str, str | float], words: str
 ) -> None:
     with pytest.raises(LeakageError) as error:
-        given(hunt, **values).find(hunt)
+        check(given(hunt, **values), hunt)
     assert str(error.value).startswith(f"audit.canaries: {words}")
     assert "\n" not in str(error.value)
 
 
 def test_a_given_record_needs_all_its_fields_and_a_label_that_there_is(hunt: Hunt) -> None:
     with pytest.raises(LeakageError) as error:
-        GivenCanary({"age": 39}, 1).find(hunt)
+        check(GivenCanary({"age": 39}, 1), hunt)
     assert str(error.value).startswith(
         "audit.canaries: the record of GivenCanary is not a valid one: it has no value of workclass"
     )
     with pytest.raises(LeakageError) as error:
-        replace(given(hunt), label=2).find(hunt)
+        check(replace(given(hunt), label=2), hunt)
     assert str(error.value) == "audit.canaries: the label of GivenCanary is one of 0 to 1, got 2"
     with pytest.raises(LeakageError, match="but x is no row of a table"):
-        given(hunt).find(replace(hunt, fields=()))
+        check(given(hunt), replace(hunt, fields=()))
 
 
 def test_a_given_record_is_what_was_given(hunt: Hunt) -> None:

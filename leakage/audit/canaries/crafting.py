@@ -11,11 +11,8 @@ from torch import Tensor
 
 from leakage.audit.canaries.form import read_record
 from leakage.audit.canaries.hunt import Found, Hunt, alignment
-from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.canaries.relaxed import Box, Mixtures, Relaxed
 from leakage.errors import LeakageError
-
-__all__ = ["Crafting", "RecordLoss"]
 
 _SWEEPS = 40  # at most
 _RANGED = 256  # records whose range the entries of an image are kept in

@@ -11,9 +11,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from leakage.audit.canaries.crafting import Crafting
+from leakage.audit.canaries.form import Swap
 from leakage.audit.canaries.hunt import Found, Hunt
 from leakage.errors import LeakageError
-from leakage.fields import why_invalid, write
+from leakage.fields import Field, project, why_invalid, write
 
 KEY = "audit.canaries"
 
@@ -30,6 +31,17 @@ class Canary(ABC):
     def has_record(self) -> bool:
         """Whether the gradients are those of a record."""
         return True
+
+    def check(  # noqa: B027 - most can always be found
+        self, fields: Sequence[Field], labels: int, swap: Swap | None
+    ) -> None:
+        """Refuses what `find` could not find, before training.
+
+        Args:
+            fields: what the columns of x mean; empty where x is no row of a table.
+            labels: how many there are.
+            swap: sets the attribute; None for membership.
+        """
 
     @abstractmethod
     def find(self, hunt: Hunt) -> Found:
@@ -178,21 +190,20 @@ class GivenCanary(Canary):
         return "given"
 
     @override
-    def find(self, hunt: Hunt) -> Found:
-        if not hunt.fields:
+    def check(self, fields: Sequence[Field], labels: int, swap: Swap | None) -> None:
+        if not fields:
             raise LeakageError(
                 f"{KEY}: GivenCanary names a record by its fields, but x is no row of a table; use"
                 " another canary"
             )
-        if not 0 <= self.label < hunt.labels:
+        if not 0 <= self.label < labels:
             raise LeakageError(
-                f"{KEY}: the label of GivenCanary is one of 0 to {hunt.labels - 1}, got"
-                f" {self.label}"
+                f"{KEY}: the label of GivenCanary is one of 0 to {labels - 1}, got {self.label}"
             )
-        free = set() if hunt.swap is None else set(hunt.swap.columns)
+        free = set() if swap is None else set(swap.columns)
         missing = [
             field.name
-            for field in hunt.fields
+            for field in fields
             if field.name not in self.values and not set(field.columns) <= free
         ]
         if missing:
@@ -200,11 +211,20 @@ class GivenCanary(Canary):
                 f"{KEY}: the record of GivenCanary is not a valid one: it has no value of"
                 f" {', '.join(missing)}; give one for each field"
             )
+        width = 1 + max(column for field in fields for column in field.columns)
+        self._written(fields, torch.zeros(width))
+
+    @override
+    def find(self, hunt: Hunt) -> Found:
         base = hunt.found(hunt.sample(1)[0])
-        x = write(hunt.fields, self.values, hunt.valid(base.x.unsqueeze(0))[0], KEY)
-        if wrong := why_invalid(hunt.fields, x):
+        return Found(self._written(hunt.fields, base.x), self.label, base.origin)
+
+    def _written(self, fields: Sequence[Field], base: Tensor) -> Tensor:
+        """A record (d,) of these values; of ones near a base where none is named."""
+        x = write(fields, self.values, project(fields, base.unsqueeze(0))[0], KEY)
+        if wrong := why_invalid(fields, x):
             raise LeakageError(f"{KEY}: the record of GivenCanary is not a valid one: {wrong}")
-        return Found(x, self.label, base.origin)
+        return x
 
 
 @dataclass(frozen=True)
