@@ -23,6 +23,7 @@ from leakage.errors import LeakageError
 from leakage.gradients.clip import Clip
 from leakage.gradients.engine import PATHS, GradientEngine
 from leakage.gradients.layout import Layout
+from leakage.gradients.precision import full_precision
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 
 N, D, CLASSES = 12, 5, 3
@@ -787,3 +788,19 @@ def test_a_record_of_enormous_features_and_no_gradient_is_no_nan_under_clipping(
     clipped = engine.means(torch.arange(40).unsqueeze(1), generator(), Clip(1.0))
     assert clipped.isfinite().all()
     assert float(clipped.norm(dim=1).max()) <= 1 + 1e-6
+
+
+def test_on_cuda_gradients_have_all_bits_and_training_keeps_its_own() -> None:
+    """TensorFloat-32, which convolutions take there, would look as if records mixed."""
+
+    def precision() -> list[str]:
+        cudnn: Any = torch.backends.cudnn
+        return [p.fp32_precision for p in (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)]
+
+    before = precision()
+    with full_precision(torch.device("cpu")):
+        assert precision() == before
+    with pytest.raises(RuntimeError, match="within"), full_precision(torch.device("cuda")):
+        assert precision() == ["ieee"] * 3
+        raise RuntimeError("within")
+    assert precision() == before

@@ -197,9 +197,9 @@ class PrivateTraining:
     def _from_hooks(
         self, live: LiveRecords, module: LightningModule, layout: Layout, shared: Tensor
     ) -> Tensor | None:
-        coarse = module.dtype == torch.bfloat16 or isinstance(
-            module.trainer.precision_plugin, MixedPrecision
-        )
+        # On CUDA convolutions have the 11 bits of TensorFloat-32.
+        coarse = module.dtype == torch.bfloat16 or module.device.type == "cuda"
+        coarse = coarse or isinstance(module.trainer.precision_plugin, MixedPrecision)
         try:
             samples = live.collect(self.size)
             reason = samples.contradiction(shared, coarse=coarse)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from leakage.errors import LeakageError
+from leakage.gradients.precision import full_precision
 from leakage.gradients.state import State
 from leakage.randomness import isolated
 
@@ -173,6 +174,7 @@ def computing(device: torch.device | None = None) -> Iterator[None]:
     """
     with (
         isolated(0, device),
+        full_precision(device),
         torch.inference_mode(False),
         torch.enable_grad(),
         torch.compiler.set_stance("force_eager"),
