@@ -82,6 +82,7 @@ class Auditor:
         else:
             check_defense(defense, layout, rules.k)
         self.delta = rules.delta_for(defense)
+        rules.check_trials(self.delta)
         self._others, self._pool = self._seats(population)
         self.found: dict[str, Found] = {}
         self.distances: dict[str, float] = {}
@@ -125,12 +126,11 @@ class Auditor:
             seed=derived_seed(rules.seed, "audit", "hunt"),
         )
         for canary in rules.hunted:
-            if engine.records_mix and not canary.has_record:
-                _log.warning("%s is left out: there is no sum that it could be added to", canary)
-                continue
-            if canary.name not in self.found:  # 1.
+            if canary.name not in self.found and round_ == min(rules.rounds):  # 1.
                 progress(f"finding {canary.name}")
                 self._find(canary, hunt)
+            if canary.name not in self.found:
+                continue
             progress(f"trials of {canary.name}")
             neighbours = self._neighbours(engine, hunt, canary, defense, crowd, round_)
             for sigma, noisy in noises_of(rules, defense).items():
@@ -149,6 +149,11 @@ class Auditor:
                     made[canary.name] = {name: swap(x, value) for name, value in named}
         return made
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of the two values of the attribute; none for membership."""
+        return self._difference.values
+
     def conclude(self) -> list[Result]:
         """All figures, once the last round was observed."""
         final = final_dp(self._defense) is not None
@@ -162,7 +167,18 @@ class Auditor:
         return 0.0 if dp is None else dp.sensitivity(self._rules.adjacency)
 
     def _find(self, canary: Canary, hunt: Hunt) -> None:
-        found = canary.find(hunt)
+        """Finds a canary; one that nobody asked for by name may be left out."""
+        try:
+            if hunt.engine.records_mix and not canary.has_record:
+                raise LeakageError("the model has no sum of records that it could be added to")
+            found = canary.find(hunt)
+        except LeakageError as error:
+            if self._rules.canaries is not None:
+                raise LeakageError(
+                    f"audit.canaries: {canary.name} cannot be found: {error}"
+                ) from error
+            _log.warning("the canary %s is left out: %s", canary.name, error)
+            return
         self.found[canary.name], self.distances[canary.name] = found, math.nan
         if not hunt.engine.records_mix:  # else no record has a gradient of its own
             pair = canary.gradients(hunt, found, torch.zeros(self._layout.p)).double()

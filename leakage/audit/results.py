@@ -30,16 +30,19 @@ class Result:
         canary: its name; empty for what holds of all pairs.
         sigma: the noise multiplier, NaN without DP.
         estimator: its name; `theory_...` what DP proves of all pairs, `exact` what this pair has to
-            one who knows it (E0), `pair` a pair that is told apart for certain, `ceiling_...` the
+            one who knows it (E0), `pair` a pair that M, which draws
+            no noise, tells apart for certain or not at all, `ceiling_...` the
             most that an estimator could say of so many trials.
         bound: the figure.
         n0: trials of the neighbour zero.
         n1: trials of the neighbour one.
-        valid: whether it is a lower bound at its confidence without further assumptions.
+        valid: whether it is a lower bound at its confidence without further assumptions; None
+            where it is no bound.
         headline: whether it was chosen as the figure to quote, before any trial.
         note: what the reader has to know.
         jointly: the lower bound that holds together with those of all other valid rows, NaN where
             it is none: gamma is divided by their number (Bonferroni).
+        finding: what is not as M claims, seen before any trial, in words.
     """
 
     canary: str
@@ -48,10 +51,11 @@ class Result:
     bound: Bound
     n0: int = 0
     n1: int = 0
-    valid: bool = False
+    valid: bool | None = None
     headline: bool = False
     note: str = ""
     jointly: float = math.nan
+    finding: str = ""
 
 
 def conclude(
@@ -66,7 +70,9 @@ def conclude(
         final: whether the noise of DP is the last thing that happens to a release.
     """
     results: list[Result] = []
-    told = sum(judge.valid for judge in rules.judges) * sum(not t.certain for t in tallies)
+    told = sum(judge.valid for judge in rules.judges) * sum(
+        not (t.certain or t.alike) for t in tallies
+    )
     for sigma in dict.fromkeys(tally.sigma for tally in tallies):  # NaN is one and the same object
         mine = [tally for tally in tallies if tally.sigma is sigma or tally.sigma == sigma]
         if sigma > 0:
@@ -113,15 +119,16 @@ def _of_pair(
 ) -> list[Result]:
     """The figures of one canary under one noise; `told` valid bounds are told of the audit."""
     n0, n1 = len(tally.zero), len(tally.one)
-    if tally.certain:
-        infinite = Bound(math.inf, math.inf, math.inf, "")
-        return [
-            Result(tally.canary, tally.sigma, PAIR, infinite, 1, 1, True, quoted, tally.certain)
-        ]
+    if tally.certain or tally.alike:
+        exactly = math.inf if tally.certain else 0.0
+        bound, note = Bound(exactly, exactly, exactly, ""), tally.certain or tally.alike
+        return [Result(tally.canary, tally.sigma, PAIR, bound, 1, 1, True, quoted, note)]
     results = []
     if not math.isnan(tally.distance) and rules.q == 1:
         epsilon = exact_epsilon(math.sqrt(tally.distance), delta)
-        note = "" if final else "before what follows the noise, which can only lose of it"
+        note = "under the declared noise"
+        if not final:
+            note += ", before what follows it, which can only lose of it"
         results.append(_exactly(EXACT, epsilon, tally.sigma, note, tally.canary))
     judges, best = planned(tally, rules, delta)
     for judge in judges:
@@ -133,7 +140,7 @@ def _of_pair(
         bound = bound_at(rules.gamma)
         jointly = bound_at(rules.gamma / told).low if judge.valid else math.nan
         headline = quoted and judge is best
-        notes = filter(None, (judge.assumption, bound.note, *sorted(tally.notes)))
+        notes = filter(None, (judge.assumption, bound.note))
         results.append(
             Result(
                 tally.canary,
@@ -146,6 +153,7 @@ def _of_pair(
                 headline,
                 "; ".join(notes),
                 jointly,
+                "; ".join(sorted(tally.findings)),
             )
         )
         most = judge.ceiling(n0, n1, delta, rules.gamma)
@@ -155,7 +163,7 @@ def _of_pair(
 
 
 def _exactly(name: str, epsilon: float, sigma: float, note: str, canary: str = "") -> Result:
-    return Result(canary, sigma, name, Bound(epsilon, epsilon, epsilon, ""), note=note)
+    return Result(canary, sigma, name, Bound(epsilon, math.nan, math.nan, ""), note=note)
 
 
 def _about(rules: AuditRules, adjacency: Adjacency) -> str:

@@ -120,13 +120,17 @@ class AuditRules:
                 raise LeakageError(
                     f"audit.{part}: at least one, each with a name of its own, got {names}"
                 )
-        delta = _DELTA if self.delta is None else self.delta
+        self.check_trials(_DELTA if self.delta is None else self.delta)
+
+    def check_trials(self, delta: float) -> None:
+        """Refuses fewer trials than a bound needs to exceed 0 at all."""
         check_level(delta, self.gamma)
         least, name = max((least_trials(j, delta, self.gamma), j.name) for j in self.judges)
         if self.trials < least:
             raise LeakageError(
-                f"audit.trials: at a confidence of {self.confidence:g} the bound {name} cannot"
-                f" exceed 0 with fewer than {least} trials, got {self.trials}"
+                f"audit.trials: at delta = {delta:g} and a confidence of {self.confidence:g} the"
+                f" bound {name} cannot exceed 0 with fewer than {least} trials, got {self.trials};"
+                f" play more, or leave {name} out of audit.estimators"
             )
 
     @property

@@ -31,7 +31,8 @@ class Tally:
         by_theory: whether theory says how scores are distributed, so that thresholds follow.
         foreseen: scores of as many made-up trials, where theory gives no closed form.
         certain: what tells the neighbours apart for certain, in words; empty where nothing does.
-        notes: what the reader has to know of these trials.
+        alike: why no trial can tell them apart, in words; empty where one may.
+        findings: what is not as M claims, in words.
     """
 
     canary: str
@@ -45,7 +46,8 @@ class Tally:
     by_theory: bool = True
     foreseen: tuple[Floats, Floats] | None = None
     certain: str = ""
-    notes: set[str] = field(default_factory=set)
+    alike: str = ""
+    findings: set[str] = field(default_factory=set)
 
     @property
     def mu(self) -> float:

@@ -22,14 +22,14 @@ from leakage.audit.scoring import (
     whitened_score,
 )
 from leakage.audit.tally import Tally
-from leakage.defenses import Defense, dp_of, final_dp, noiseless
+from leakage.defenses import Defense, NoDefense, dp_of, final_dp, noiseless
 from leakage.defenses.checks import checked_release
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.randomness import numpy_generator, torch_generator
 
 SIDES: tuple[Side, Side] = ("zero", "one")
-_PILOT, _LONG_PILOT = 32, 512  # releases of each neighbour before the trials
+_PILOT, _LONG_PILOT = 64, 512  # releases of each neighbour before the trials
 _PILOTED = 2**25  # entries that they may have
 
 
@@ -59,11 +59,12 @@ def play(
     if pilot.deterministic:
         tally.by_theory = False
         if pilot.silent.any() and rules.q <= rules.delta_for(defense):  # which delta forgives
-            tally.notes.add(f"{defense.label} draws no noise, but takes the canary as seldom as q")
+            tally.alike = f"{_who(defense)}, but takes the canary as seldom as q = {rules.q:g}"
         elif pilot.silent.any():
-            tally.certain = tally.certain or _in_words(pilot, layout, defense, rules.q)
+            told = _in_words(pilot, layout, defense, rules)
+            tally.certain = tally.certain or told
         else:
-            tally.notes.add(f"{defense.label} draws no noise, and releases this pair alike")
+            tally.alike = f"{_who(defense)}, and releases this pair alike"
         return
     score = _score(tally, rules, neighbours, defense, pilot, layout, round_)
     for side, value, sums in zip(SIDES, values, (tally.zero, tally.one), strict=True):
@@ -136,13 +137,13 @@ def _score(
         return Linear(pilot.zero.double().mean(0), unit, 0.0, 0.0)
     if pilot.silent.any():
         silent = [name for name in layout.names if pilot.silent[layout.span(name)].any()]
-        tally.notes.add(f"no noise in {', '.join(silent)}, although {defense.label} claims it")
+        tally.findings.add(f"no noise in {', '.join(silent)}, although {defense.label} claims it")
         tally.by_theory &= rules.q == 1 and not isinstance(neighbours, Drawn)
         return tally.expect(silent_score(pilot.zero[0], pilot.one[0], pilot.silent))
     plain = gaussian_score(zero, one, std)
     if not noise_fits(plain, pilot.zero, pilot.one, std):
         tally.by_theory = False  # thresholds for noise as it should be may show nothing of this
-        tally.notes.add(f"the noise is not that of {defense.label}, by releases before the trials")
+        tally.findings.add(f"it does not vary as that of {defense.label}, before any trial")
     if isinstance(neighbours, Drawn):
         tally.by_theory &= rules.q == 1
         others = neighbours.crowd / dp.batch
@@ -181,15 +182,24 @@ def _no_repeats(
         )
 
 
-def _in_words(pilot: Pilot, layout: Layout, defense: Defense, q: float) -> str:
+def _who(defense: Defense) -> str:
+    none = isinstance(defense, NoDefense)
+    return "without a defense there is no noise" if none else f"{defense.label} draws no noise"
+
+
+def _in_words(pilot: Pilot, layout: Layout, defense: Defense, rules: AuditRules) -> str:
     """The entry of a deterministic M that tells the neighbours apart most clearly."""
     difference = (pilot.one[0].double() - pilot.zero[0].double()).abs()
     entry = int(difference.argmax())
     name = next(n for n in layout.names if layout.span(n).start <= entry < layout.span(n).stop)
     place = entry - layout.span(name).start
-    when = "every time" if q == 1 else f"whenever the canary takes part (q = {q:g})"
+    when = "every time"
+    if rules.q < 1:
+        when = f"whenever the canary takes part (q = {rules.q:g})"
+    if rules.background == "unknown":
+        when += ", beside one and the same other records, for which a guarantee has to hold too"
     return (
-        f"{defense.label} draws no noise: entry {place} of {name} is released as"
+        f"{_who(defense)}: entry {place} of {name} is released as"
         f" {float(pilot.zero[0, entry]):.6g} with one neighbour and as"
         f" {float(pilot.one[0, entry]):.6g} with the other, {when}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Any
 
@@ -15,6 +16,7 @@ from typing_extensions import override
 from leakage.audit.auditor import Auditor
 from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.rules import AuditRules
+from leakage.audit.tally import noises_of
 from leakage.callbacks.checks import (
     check_training,
     defense_label,
@@ -75,11 +77,21 @@ class Audit(Callback):
         self._auditor: Auditor | None = None
         self._plan = ""
         self._splits = ""
+        self._concluded = False
 
     @property
     @override
     def state_key(self) -> str:
-        return self._generate_state_key(secret=self.rules.secret, k=self.rules.k)
+        rules = self.rules  # all that a second audit beside it would change
+        return self._generate_state_key(
+            secret=rules.secret,
+            values=rules.values,
+            k=rules.k,
+            rounds=rules.rounds,
+            background=rules.background,
+            q=rules.q,
+            seed=rules.seed,
+        )
 
     @override
     def state_dict(self) -> dict[str, Any]:
@@ -94,7 +106,7 @@ class Audit(Callback):
         if stage != "fit":
             return
         self._started = time.perf_counter()
-        self._seconds, self._auditor, self._splits = {}, None, ""
+        self._seconds, self._auditor, self._splits, self._concluded = {}, None, "", False
         defense = self._defense(trainer)
         named = self.rules.loss is not None
         check_training(trainer, pl_module, defense, key="audit", named_loss=named)
@@ -104,7 +116,10 @@ class Audit(Callback):
                 f"audit.rounds: round {last} is played after {last} epochs, but"
                 f" trainer.max_epochs is {epochs}"
             )
-        late = self._table is not None or self.rules.attributes is not None
+        late = self._given is None and not hasattr(
+            getattr(trainer, "datamodule", None), "population"
+        )
+        late = late or self._table is not None or self.rules.attributes is not None
         late = late or is_overridden("configure_model", pl_module)
         if not late and is_settled(settled_defense(trainer, defense)):
             self._prepare(trainer, pl_module)  # a mistake then leaves no file
@@ -130,6 +145,19 @@ class Audit(Callback):
             self._play(trainer, pl_module, 0)
 
     @override
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._concluded or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        said = (
+            f"audit.rounds: round {max(self.rules.rounds)} was never reached, since training ended"
+            f" after {trainer.current_epoch} epochs and {trainer.global_step} steps; let it train"
+            " on, or name earlier rounds"
+        )
+        if self.stops:  # nothing else was wanted of the run
+            raise LeakageError(said)
+        _log.warning("%s", said)
+
+    @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_last_batch:
             self._play(trainer, pl_module, trainer.current_epoch + 1)
@@ -141,7 +169,10 @@ class Audit(Callback):
         return found[0].defense if found else NoDefense()
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
-        self._population = self._given or find_population(trainer, self.rules, self._table)
+        asks = self.rules.attribute is not None
+        self._population = self._given or find_population(
+            trainer, self.rules, self._table, needs_traits=asks
+        )
         defense = settled_defense(trainer, self._defense(trainer))
         if not is_settled(defense):
             raise LeakageError(
@@ -151,9 +182,12 @@ class Audit(Callback):
         self._auditor = Auditor(self.rules, self._population, defense, Layout.of(module))
         mine = callbacks_of(trainer, Audit).index(self)
         suffix = f"_{mine + 1}" if mine else ""
-        self._docket = Docket(
-            self.rules, defense_label(module, defense), self._population, self._auditor, suffix
-        )
+        noises = {None: defense} | noises_of(self.rules, defense)
+        labels = {
+            str(math.nan if sigma is None else sigma): defense_label(module, noisy)
+            for sigma, noisy in noises.items()
+        }
+        self._docket = Docket(self.rules, labels, self._population, self._auditor, suffix)
 
     def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
         if round_ not in self.rules.rounds or self._auditor is None:
@@ -185,4 +219,7 @@ class Audit(Callback):
         total = time.perf_counter() - self._started
         self._docket.write(trainer, {"audit": total} | self._seconds, self._plan)
         print(self._docket.summary(trainer))
-        trainer.should_stop = trainer.should_stop or self.stops
+        self._concluded = True
+        audits = callbacks_of(trainer, Audit)
+        if self.stops and all(audit._concluded for audit in audits):
+            trainer.should_stop = True

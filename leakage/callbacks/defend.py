@@ -139,7 +139,8 @@ class Defend(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._private is not None:
             self._private.forget()
-            _log.info("%s", *spent(self.privacy()))
+            if self._private.steps:
+                _log.info("%s", *spent(self.privacy()))
             if self._private.broken:
                 _log.warning(
                     "%d gradients of records held NaN or inf and counted as zero",

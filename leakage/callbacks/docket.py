@@ -14,9 +14,10 @@ from leakage.callbacks.ledger import folder_of, writers_of
 from leakage.population import Population
 from leakage.report.canaries import canary_files
 from leakage.report.epsilon_figure import epsilon_figure
-from leakage.report.epsilons import EpsilonRow, epsilon_rows, epsilon_table, verdict
+from leakage.report.epsilons import EpsilonRow, epsilon_rows, epsilon_table
 from leakage.report.rows import keep_earlier, write_rows
 from leakage.report.run import write_run
+from leakage.report.verdicts import verdict
 
 
 class Docket:
@@ -24,7 +25,7 @@ class Docket:
 
     Args:
         rules: its settings.
-        defense: M with its settings, in words.
+        defenses: by the noise, as text, M with its settings in words; its own first.
         population: the data.
         auditor: the audit under way.
         suffix: of the files, where several audits run in one Trainer.
@@ -33,26 +34,30 @@ class Docket:
     def __init__(
         self,
         rules: AuditRules,
-        defense: str,
+        defenses: Mapping[str, str],
         population: Population,
         auditor: Auditor,
         suffix: str,
     ) -> None:
         self.rows: list[EpsilonRow] = []
-        self._rules, self._defense, self._population = rules, defense, population
+        self._rules, self._defenses, self._population = rules, defenses, population
         self._auditor, self._suffix = auditor, suffix
 
     def conclude(self, trainer: Trainer) -> None:
         """Bounds epsilon, and tells the loggers."""
         delta, step = self._auditor.delta, trainer.global_step
         results = self._auditor.conclude()
-        self.rows = epsilon_rows(results, self._rules, self._defense, delta, step)
-        shown = {self._tag(row): row.low for row in self.rows if math.isfinite(row.low)}
+        values = self._auditor.values
+        self.rows = epsilon_rows(results, self._rules, values, self._defenses, delta, step)
+        figures = {
+            self._tag(row): row.value if math.isnan(row.low) else row.low for row in self.rows
+        }
+        shown = {tag: figure for tag, figure in figures.items() if math.isfinite(figure)}
         for logger in trainer.loggers:
             logger.log_metrics(shown, step)
         for writer in writers_of(trainer):
             figure = epsilon_figure(self.rows)
-            writer.add_figure(f"audit/{self._rules.secret}/epsilon", figure, step)
+            writer.add_figure(f"audit/{self._rules.secret}/epsilon{self._suffix}", figure, step)
 
     def _tag(self, row: EpsilonRow) -> str:
         """The noise is named where there are several."""
@@ -71,10 +76,13 @@ class Docket:
         for path in (table, run):
             keep_earlier(path)
         write_rows(table, self.rows)
-        settings, privacy = self._rules.settings, {"delta": self._auditor.delta}
-        write_run(run, self._population, settings, self._defense, seconds, {}, privacy, plan)
+        settings = self._rules.settings | {"values": list(self._auditor.values)}
+        privacy = {"delta": self._auditor.delta}
+        own = next(iter(self._defenses.values()))
+        write_run(run, self._population, settings, own, seconds, {}, privacy, plan)
         private = folder / f"canaries{self._suffix}"
-        private.mkdir(mode=0o700, exist_ok=True)
+        keep_earlier(private)
+        private.mkdir(mode=0o700)
         for name, data in canary_files(self._auditor).items():
             write_private(private / name, data)
 

@@ -67,17 +67,23 @@ def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
     return [callback for callback in callbacks if isinstance(callback, kind)]
 
 
-def find_population(trainer: Trainer, game: Rules, table: pd.DataFrame | None) -> Population:
+def find_population(
+    trainer: Trainer, game: Rules, table: pd.DataFrame | None, *, needs_traits: bool = True
+) -> Population:
     """The records of a table of attributes, else those of the data module.
 
     Args:
         trainer: about to train.
         game: may name a table.
         table: one from Python, instead.
+        needs_traits: whether anything is asked of the records but which they are.
     """
+    data = getattr(trainer, "datamodule", None)
+    population = getattr(data, "population", None)
     if table is None and game.attributes is not None:
         table = read_table(game.attributes)
-    if table is not None:
+    plain = table is None and not needs_traits and not isinstance(population, Population)
+    if table is not None or plain:
         trainer.fit_loop.setup_data()  # as Lightning does, once, before the first epoch
         records = getattr(trainer.train_dataloader, "dataset", None)
         if records is None:
@@ -87,7 +93,7 @@ def find_population(trainer: Trainer, game: Rules, table: pd.DataFrame | None) -
             )
         return population_of(
             records,
-            table,
+            pd.DataFrame(index=range(len(records))) if table is None else table,
             name=type(records).__name__,
             labels=game.labels,
             units=game.units,
@@ -102,8 +108,6 @@ def find_population(trainer: Trainer, game: Rules, table: pd.DataFrame | None) -
                 f"{game.key}.{key}: {getattr(game, key)!r} is a column of a table, but there is"
                 f" none; name one in {game.key}.attributes, or leave the key out"
             )
-    data = getattr(trainer, "datamodule", None)
-    population = getattr(data, "population", None)
     if not isinstance(population, Population):
         found = "there is no data module" if data is None else f"{type(data).__name__} has none"
         raise LeakageError(
@@ -132,6 +136,7 @@ def make_engine(
             device=module.device if module.device.type == "cuda" else None,
             memory=int(game.memory * 2**30),
             local=game.local,
+            key=game.key,
         )
 
 

@@ -78,7 +78,8 @@ class DP(Defense):
     @override
     def __repr__(self) -> str:
         noise = f"sigma={self.sigma:g}" if self.sigma is not None else f"epsilon={self.epsilon:g}"
-        return f"DP(clip={self.clip:g}, batch={self.batch}, {noise}, delta={self.delta:g})"
+        told = f"clip={self.clip:g}, batch={self.batch}, {noise}, delta={self.delta:g}"
+        return f"{type(self).__name__}({told})"
 
     def sensitivity(self, adjacency: Adjacency) -> float:
         """How far the sum moves at most between neighbours: C, or 2C if a record is replaced."""

@@ -53,6 +53,7 @@ class GradientEngine:
         memory: bytes that gradients may take at once, beside the weights and the records.
         path: one of `PATHS`, instead of the choice.
         local: how a client trains before it shares; where left out, it shares the gradient.
+        key: the part of the config that an error names.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class GradientEngine:
         memory: int = 2 * GIB,
         path: str | None = None,
         local: Local | None = None,
+        key: str = "attack",
     ) -> None:
         self.layout = Layout.of(module)
         device = device or torch.device("cpu")
@@ -76,7 +78,7 @@ class GradientEngine:
         self._source = Source(records, collate, prepare, device)
         self._trainable = [p for p in self._loss.module.parameters() if p.requires_grad]
         self._plain = Plain(self._loss, self._source, self._trainable)
-        self._memory = memory
+        self._memory, self._key = memory, key
         comparison = Comparison(self._plain, self.layout, probe)
         self._choice = comparison.choose(path)
         self._probe, self._passed = comparison.probe, 0
@@ -277,7 +279,7 @@ class GradientEngine:
         needed = max(6 * step * row, 3 * record, 16 * row)
         if needed > self._memory:
             raise LeakageError(
-                f"attack.memory: {self._memory / GIB:.2g} GiB are too little for one record of"
+                f"{self._key}.memory: {self._memory / GIB:.2g} GiB are too little for one record of"
                 f" {self._loss.name}, which has p = {self.layout.p} parameters; at least"
                 f" {needed / GIB:.2g} GiB are needed"
             )

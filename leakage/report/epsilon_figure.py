@@ -35,6 +35,11 @@ def epsilon_figure(rows: Sequence[EpsilonRow]) -> Figure:
             ylabel=f"epsilon at delta = {rows[0].delta:g}", xlim=(-0.6, len(noises or [0]) - 0.4)
         )
     figure.suptitle(f"audit of {rows[0].secret}: {rows[0].defense}", fontsize=8)
+    if first is not None:  # one scale for all panels, once all are drawn
+        first.set_yscale("symlog", linthresh=1)  # large and small ones side by side
+        first.autoscale(axis="y")
+        first.set_ylim(bottom=0)
+        first.yaxis.set_major_formatter("{x:g}")
     handles, labels = first.get_legend_handles_labels() if first else ([], [])
     if labels:
         figure.legend(handles, labels, loc="lower center", ncols=4, fontsize=7)
@@ -51,10 +56,9 @@ def _draw(axes: Axes, rows: Sequence[EpsilonRow], place: dict[float, float]) -> 
         found = [row for row in rows if row.estimator == name and math.isfinite(row.value)]
         if found:
             found.sort(key=lambda row: row.sigma)
-            at = [place[row.sigma] for row in found]
-            axes.plot(
-                at, [row.value for row in found], style, marker="_", color="black", label=label
-            )
+            points = np.array([(place[row.sigma], row.value) for row in found])
+            mark = "_" if style == "--" else "."  # one noise alone draws no line
+            axes.plot(*points.T, style, marker=mark, ms=9, color="black", label=label)
     names = [
         name
         for name in dict.fromkeys(row.estimator for row in rows if row.canary)
@@ -64,8 +68,9 @@ def _draw(axes: Axes, rows: Sequence[EpsilonRow], place: dict[float, float]) -> 
         found = [row for row in rows if row.estimator == name and row.canary]
         x = np.array([place.get(row.sigma, 0.0) for row in found])
         if name == PAIR:
-            for spot in x:
-                axes.annotate("epsilon infinite", (spot, 0.5), xycoords=("data", "axes fraction"))
+            for spot, row in zip(x, found, strict=True):
+                told = "epsilon infinite" if row.value else "0 for this pair"
+                axes.annotate(told, (spot, 0.5), xycoords=("data", "axes fraction"))
             continue
         if name == EXACT:
             y = np.array([row.value for row in found])
@@ -74,14 +79,14 @@ def _draw(axes: Axes, rows: Sequence[EpsilonRow], place: dict[float, float]) -> 
         x = x + 0.5 * (number / max(1, len(names)) - 0.4)
         low = np.array([row.low for row in found])
         value = np.array([row.value for row in found])
-        value = np.where(np.isfinite(value), value, low)
+        beyond = ~np.isfinite(value)
+        value = np.where(beyond, low, value)
         high = np.array([row.high for row in found])
         high = np.where(np.isfinite(high), high, value)
         label = name if found[0].valid else f"{name} (under assumptions)"
         around = np.stack([value - low, high - value]).clip(min=0)
+        for spot, bottom in zip(x[beyond], low[beyond], strict=True):  # perfectly told apart
+            axes.annotate("↑", (spot, bottom), ha="center", va="bottom")
         axes.errorbar(
             x, value, yerr=around, fmt=_MARKS[number % len(_MARKS)], capsize=3, ms=4, label=label
         )
-    axes.set_yscale("symlog", linthresh=1)  # large and small ones side by side
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_formatter("{x:g}")

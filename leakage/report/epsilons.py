@@ -1,15 +1,13 @@
-"""audit.csv: one row an epsilon; and the words and the table that an audit ends with."""
+"""audit.csv: one row an epsilon; and the table that an audit ends with."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from leakage.audit.results import CEILING, EXACT, PAIR, THEORY, Result
+from leakage.audit.results import CEILING, EXACT, Result
 from leakage.audit.rules import AuditRules
-
-_SLACK = 1e-3  # of what theory says, for rounding and for what PLD adds
 
 
 @dataclass(frozen=True)
@@ -21,6 +19,7 @@ class EpsilonRow:
         step: optimizer steps before it.
         rounds: releases about the same records.
         secret: `membership`, or the attribute.
+        values: the two that the canary has; empty for membership.
         k: records of a batch, the canary among them.
         background: whether the auditor knows the others.
         q: the chance with which the canary takes part in a release.
@@ -30,22 +29,25 @@ class EpsilonRow:
         estimator: its name, or what else the figure is; see `Result`.
         metric: `epsilon`.
         delta: at which it is told.
-        confidence: of each limit by itself.
+        confidence: of each limit by itself; empty where the figure is exact.
         value: the figure without a margin; empty where there is none.
         low: the lower bound.
         low_jointly: the lower bound that holds together with those of all other valid rows.
         high: the most that this very test may show; empty where there is none.
         n0: trials of the neighbour zero.
         n1: trials of the neighbour one.
-        valid: whether low holds at the confidence without further assumptions.
+        valid: whether low holds at the confidence without further assumptions; empty where there
+            is no bound.
         headline: whether it was chosen as the figure to quote, before any trial.
         note: what the reader has to know.
+        finding: what is not as M claims, seen before any trial.
     """
 
     round: int
     step: int
     rounds: int
     secret: str
+    values: str
     k: int
     background: str
     q: float
@@ -62,39 +64,48 @@ class EpsilonRow:
     high: float
     n0: int
     n1: int
-    valid: bool
+    valid: bool | None
     headline: bool
     note: str
+    finding: str
 
 
 def epsilon_rows(
-    results: Sequence[Result], rules: AuditRules, defense: str, delta: float, step: int
+    results: Sequence[Result],
+    rules: AuditRules,
+    values: Sequence[str],
+    defenses: Mapping[str, str],
+    delta: float,
+    step: int,
 ) -> list[EpsilonRow]:
     """The rows of all results.
 
     Args:
         results: of an audit.
         rules: its settings.
-        defense: M with its settings, in words.
+        values: the two of the attribute; none for membership.
+        defenses: by the noise, as text, M with its settings in words.
         delta: at which epsilon is told.
         step: optimizer steps before the last release.
     """
+    bounds = {judge.name for judge in rules.judges}
     return [
         EpsilonRow(
             max(rules.rounds),
             step,
             len(rules.rounds),
             rules.secret,
+            " | ".join(values),
             rules.k,
             rules.background,
             rules.q,
-            defense,
+            defenses[str(result.sigma)],
             result.sigma,
             result.canary,
             result.estimator,
             "epsilon",
             delta,
-            rules.confidence,
+            rules.confidence if result.estimator in bounds else math.nan,
             result.bound.value,
             result.bound.low,
             result.jointly,
@@ -104,79 +115,10 @@ def epsilon_rows(
             result.valid,
             result.headline,
             result.note,
+            result.finding,
         )
         for result in results
     ]
-
-
-def verdict(rows: Sequence[EpsilonRow], of_record: bool) -> list[str]:
-    """What an audit found, in words: a line for each noise.
-
-    Args:
-        rows: of an audit.
-        of_record: whether the neighbours differ by a record that is replaced.
-    """
-    said = []
-    claim = THEORY["replace_one" if of_record else "add_or_remove"]
-    for quoted in (row for row in rows if row.headline):
-        mine = [row for row in rows if _same(row.sigma, quoted.sigma)]
-        noise = "" if math.isnan(quoted.sigma) else f"sigma = {quoted.sigma:g}: "
-        if quoted.estimator == PAIR:
-            said.append(f"{noise}epsilon is infinite ({quoted.canary}): {quoted.note}")
-            continue
-        surely = f"{quoted.confidence:.0%} confidence, {quoted.canary}, {quoted.estimator}"
-        beside = [
-            f"{words} {found.value:.3f}"
-            for words, found in (
-                ("DP proves at most", _find(mine, "", claim)),
-                ("this pair has", _find(mine, quoted.canary, EXACT)),
-                ("so many trials show at most", _find(mine, quoted.canary, _most(quoted))),
-            )
-            if found is not None
-        ]
-        said.append(
-            f"{noise}epsilon is at least {quoted.low:.3f} at delta = {quoted.delta:g} ({surely});"
-            f" {', '.join(beside) or 'no theory tells the rest'}"
-        )
-        said += broken(mine, claim, noise)
-    return said
-
-
-def broken(rows: Sequence[EpsilonRow], claim: str, noise: str) -> list[str]:
-    """What shows that M does not keep what it claims, in words.
-
-    A pair whose sums lie too far apart before any noise, or a bound above what theory allows; of
-    these many, the ones that hold jointly, so that an M that keeps its word is blamed with at most
-    gamma.
-
-    Args:
-        rows: of one noise.
-        claim: which theory.
-        noise: it, in words.
-    """
-    proven = _find(rows, "", claim)
-    if proven is None:
-        return []
-    most = proven.value * (1 + _SLACK)
-    said = []
-    far = [row for row in rows if row.estimator == EXACT and row.value > most]
-    if far:
-        worst = max(far, key=lambda row: row.value)
-        said.append(
-            f"{noise}THE GUARANTEE IS NOT KEPT: the sums of the pair {worst.canary} lie so far"
-            f" apart that its epsilon is {worst.value:.3f}, above the {proven.value:.3f} that DP"
-            f" would prove, so {worst.defense} does not bound what a record adds"
-        )
-    over = [row for row in rows if row.low_jointly > most]
-    if over:
-        worst = max(over, key=lambda row: row.low_jointly)
-        said.append(
-            f"{noise}THE GUARANTEE IS NOT KEPT: {worst.canary} by {worst.estimator} shows epsilon"
-            f" of at least {worst.low_jointly:.3f} (all bounds of the audit at once), above the"
-            f" {proven.value:.3f} that DP would prove, so the implementation of {worst.defense} is"
-            f" wrong{f' ({worst.note})' if worst.note else ''}"
-        )
-    return said
 
 
 def epsilon_table(rows: Sequence[EpsilonRow], told: Sequence[str]) -> str:
@@ -187,21 +129,21 @@ def epsilon_table(rows: Sequence[EpsilonRow], told: Sequence[str]) -> str:
         told: what else a reader has to know, a line each.
     """
     first = rows[0]
-    header = ("sigma", "canary", "estimator", "epsilon >=", "estimate", "at most", "n0 + n1")
+    header = ("sigma", "canary", "estimator", "epsilon >=", "estimate", "bound <=", "n0 + n1")
     lines = []
     for row in rows:
         if row.estimator.startswith(CEILING) or not (row.n0 or row.estimator == EXACT):
             continue
-        ceiling = _find([r for r in rows if _same(r.sigma, row.sigma)], row.canary, _most(row))
+        ceiling = find([r for r in rows if same(r.sigma, row.sigma)], row.canary, most_of(row))
         exact = row.estimator == EXACT
         lines.append(
             (
                 "" if math.isnan(row.sigma) else f"{row.sigma:g}",
                 row.canary,
-                row.estimator + " *" * row.headline + " ?" * (not row.valid and not exact),
-                "" if exact else f"{row.low:.3f}",
-                _number(row.value),
-                "" if ceiling is None else f"{ceiling.value:.3f}",
+                row.estimator + " *" * row.headline + " ?" * (row.valid is False),
+                "" if exact else shown(row.low),
+                shown(row.value),
+                "" if ceiling is None else shown(ceiling.value),
                 "" if exact else f"{row.n0} + {row.n1}",
             )
         )
@@ -211,29 +153,40 @@ def epsilon_table(rows: Sequence[EpsilonRow], told: Sequence[str]) -> str:
     ]
     rule = "-" * max(map(len, text))
     releases = f"{first.rounds} release{'s' if first.rounds > 1 else ''}"
+    about = f" ({first.values})" if first.values else ""
     title = (
-        f"audit of {first.secret}, k = {first.k}, background {first.background}, {releases},"
+        f"audit of {first.secret}{about}, k = {first.k}, background {first.background}, {releases},"
         f" defense {first.defense}, delta = {first.delta:g}"
     )
     legend = (
-        "*: the figure to quote, chosen before any trial; ?: under assumptions (column note); lower"
-        f" bounds hold at {first.confidence:.0%}; exact: what this pair has to one who knows it"
+        "*: the figure to quote, chosen before any trial; ?: under assumptions (column note); each"
+        " epsilon >= holds by itself at the confidence of the audit; bound <=: the most that it"
+        " could say of so many trials; exact: what this pair has under the declared noise"
     )
     return "\n".join([title, rule, *(line.rstrip() for line in text), rule, legend, *told])
 
 
-def _find(rows: Sequence[EpsilonRow], canary: str, estimator: str) -> EpsilonRow | None:
+def find(rows: Sequence[EpsilonRow], canary: str, estimator: str) -> EpsilonRow | None:
+    """The row of a canary and an estimator, where there is one."""
     return next((r for r in rows if (r.canary, r.estimator) == (canary, estimator)), None)
 
 
-def _most(row: EpsilonRow) -> str:
+def most_of(row: EpsilonRow) -> str:
+    """The estimator of the row that tells the ceiling of another."""
     return f"{CEILING}_{row.estimator}"
 
 
-def _same(one: float, other: float) -> bool:
+def same(one: float, other: float) -> bool:
     """Whether two noises are one; NaN stands for none."""
     return one == other or (math.isnan(one) and math.isnan(other))
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3f}"
+def shown(value: float) -> str:
+    """An epsilon as a reader wants it; nothing where there is none.
+
+    >>> shown(1.23456), shown(2e18), shown(math.nan)
+    ('1.235', '2e+18', '')
+    """
+    if math.isnan(value):
+        return ""
+    return f"{value:.3f}" if value < 1e4 or math.isinf(value) else f"{value:.4g}"

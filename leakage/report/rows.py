@@ -63,7 +63,7 @@ class Row:
 
 
 def keep_earlier(path: Path) -> None:
-    """Renames a file of an earlier run in the same folder, as attack.1.csv and so on."""
+    """Renames a file, or folder, of an earlier run in the same place, as attack.1.csv and so on."""
     if path.exists():
         number = 1
         while (kept := path.with_suffix(f".{number}{path.suffix}")).exists():
@@ -84,6 +84,8 @@ def write_rows(path: Path, rows: Sequence[DataclassInstance]) -> None:
 
 
 def _text(value: object) -> str:
+    if value is None:
+        return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else repr(float(value))
     return str(value)

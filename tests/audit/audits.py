@@ -22,7 +22,8 @@ from leakage.gradients.layout import Layout
 from leakage.gradients.loss import Loss
 from leakage.gradients.source import Source
 from leakage.population import Population
-from leakage.report.epsilons import epsilon_rows, verdict
+from leakage.report.epsilons import epsilon_rows
+from leakage.report.verdicts import verdict
 
 D = 6  # entries of x, and of the gradient of `LinearLoss`
 Observe = Callable[[Auditor, int], None]
@@ -81,7 +82,10 @@ def audited(
 
 def said(how: AuditRules, results: Sequence[Result], delta: float = 1e-5) -> list[str]:
     """The words that an audit ends with."""
-    return verdict(epsilon_rows(results, how, "M", delta, 0), how.attribute is not None)
+    values = ("a0", "a1") if how.attribute else ()
+    defenses = {str(result.sigma): "M" for result in results}
+    rows = epsilon_rows(results, how, values, defenses, delta, 0)
+    return verdict(rows, how.attribute is not None)
 
 
 def pick(results: Sequence[Result], estimator: str, canary: str = "random") -> Result:

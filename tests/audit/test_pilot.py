@@ -83,7 +83,7 @@ class _Tiring(DP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "_left", [80])
+        object.__setattr__(self, "_left", [150])
 
     @override
     def release(self, means: Tensor, *, k: int, layout: Layout, generator: Generator) -> Tensor:
@@ -94,7 +94,9 @@ class _Tiring(DP):
 
 
 def test_noise_that_ends_after_the_pilot_is_refused() -> None:
-    with pytest.raises(LeakageError, match=r"^defense: the noise of DP\(.*\) is not fresh: \d+ of"):
+    with pytest.raises(
+        LeakageError, match=r"^defense: the noise of _Tiring\(.*\) is not fresh: \d+ of"
+    ):
         audited(rules(), RECORDS, _Tiring(clip=1.0, batch=8, sigma=1.0))
 
 
@@ -112,7 +114,7 @@ def test_trials_are_other_releases_than_those_of_the_pilot(monkeypatch: pytest.M
 
     audited(rules(rounds=[0, 1]), RECORDS, _Watched(clip=1.0, batch=8, sigma=1.0))
     noise = torch.cat(seen)
-    assert len(noise) == 2 * (64 + 400) + 2 * 2  # two rounds of pilots and trials; a check of M
+    assert len(noise) == 2 * (128 + 400) + 2 * 2  # two rounds of pilots and trials; a check of M
     assert len(noise.unique(dim=0)) == len(noise) - 2  # that check, twice the same, apart
 
 

@@ -288,15 +288,15 @@ def test_dp_as_it_should_be_is_not_blamed(how: AuditRules, clip: float) -> None:
 
 def test_the_layer_without_noise_is_named() -> None:
     told = words(both(k=K, trials=2_000), dp(_ForgottenLayer), LARGE, Layers())
-    assert f"no noise in w.1, although {dp().label} claims it" in told
+    assert f"no noise in w.1, although {dp(_ForgottenLayer).label} claims it" in told
 
 
 STALE = [
     (_SeedOfEveryCall, "hold 8 different ones everywhere"),
-    (_OneNoiseACall, "hold 4 different ones everywhere"),
+    (_OneNoiseACall, "hold 8 different ones everywhere"),
     (_OneNoiseForAll, "hold 1 different ones everywhere"),
-    (_EverySecond, "hold 16 different ones everywhere"),
-    (_StaleLayer, "hold 4 different ones in w.1"),
+    (_EverySecond, "hold 32 different ones everywhere"),
+    (_StaleLayer, "hold 8 different ones in w.1"),
 ]
 
 
@@ -308,14 +308,14 @@ def test_noise_that_is_used_twice_is_refused(
     with pytest.raises(LeakageError) as caught:
         words(both(k=K, **settings), dp(kind), LARGE, Layers())
     assert str(caught.value) == (
-        f"defense: the noise of {dp(kind).label} is not fresh: 32 releases of the same batch"
+        f"defense: the noise of {dp(kind).label} is not fresh: 64 releases of the same batch"
         f" {found}; draw the noise of every release anew from the generator that release is given"
     )
 
 
 def test_noise_of_few_seeds_is_refused_although_a_pilot_seldom_sees_one_twice() -> None:
     told = (
-        rf"defense: the noise of {re.escape(dp().label)} is not fresh: \d+ of \d+ trials of random"
+        rf"defense: the noise of {re.escape(dp(_FewSeeds).label)} is not fresh: \d+ of \d+ trials of random"
         " have the very release of another one; draw the noise of every release anew from the"
         " generator that release is given"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -181,8 +181,8 @@ class GivenCanary(Canary):
         label: its label, at least 0.
     """
 
-    values: dict[str, str | float]
-    label: int
+    values: dict[str, str | float] = field(repr=False)  # audit.json may be read by others
+    label: int = field(repr=False)
 
     @property
     @override
@@ -202,16 +202,16 @@ class GivenCanary(Canary):
             )
         free = set() if swap is None else set(swap.columns)
         missing = [
-            field.name
-            for field in fields
-            if field.name not in self.values and not set(field.columns) <= free
+            part.name
+            for part in fields
+            if part.name not in self.values and not set(part.columns) <= free
         ]
         if missing:
             raise LeakageError(
                 f"{KEY}: the record of GivenCanary is not a valid one: it has no value of"
                 f" {', '.join(missing)}; give one for each field"
             )
-        width = 1 + max(column for field in fields for column in field.columns)
+        width = 1 + max(column for part in fields for column in part.columns)
         self._written(fields, torch.zeros(width))
 
     @override
