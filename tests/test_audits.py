@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning import Trainer, seed_everything
+from lightning import LightningModule, Trainer, seed_everything
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader, TensorDataset
 
 from leakage.accounting.gaussian import gaussian_epsilon
 from leakage.audit.canaries import GradientCanary, NaturalCanary
@@ -23,6 +24,7 @@ from leakage.callbacks import Audit, Defend
 from leakage.cli import main
 from leakage.data.adult import Adult
 from leakage.defenses import DP
+from leakage.errors import LeakageError
 from leakage.models.tabular import Tabular
 
 pytestmark = pytest.mark.usefixtures("process_state")
@@ -282,8 +284,8 @@ def sentence(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
         ),
         (
             {"audit.trials": 8},
-            "error: audit.trials: at delta = 1e-05 and a confidence of 0.95 the bound one_run cannot"
-            " exceed 0 with fewer than 52 trials, got 8; play more, or leave one_run out of"
+            "error: audit.trials: at delta = 1e-05 and a confidence of 0.95 the bound one_run"
+            " cannot exceed 0 with fewer than 52 trials, got 8; play more, or leave one_run out of"
             " audit.estimators",
         ),
         (
@@ -367,3 +369,75 @@ def test_the_callback_audits_beside_training_and_changes_no_weight(
     assert exact == pytest.approx(gaussian_epsilon(2 * math.sqrt(2) / 2.0, 1e-5), rel=1e-3)
     assert {row["round"] for row in rows} == {"1"}
     assert np.isfinite([float(row["low"]) for row in rows if row["low"]]).all()
+
+
+def trained(tmp_path: Path, module: LightningModule, *callbacks: Any, **settings: Any) -> Trainer:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 4, generator=generator)
+    records = TensorDataset(x, (x[:, 0] > 0).long())
+    trainer = Trainer(
+        **{"max_epochs": 1} | settings,
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=list(callbacks),
+    )
+    trainer.fit(module, DataLoader(records, batch_size=20))
+    return trainer
+
+
+class _Own(LightningModule):
+    """A module of anyone's own, with a loader and neither data module nor table."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 2)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        x, y = batch
+        return torch.nn.functional.cross_entropy(self.layer(x), y)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_two_audits_of_the_membership_of_ones_own_records_stand_side_by_side(
+    tmp_path: Path,
+) -> None:
+    few = {"canaries": [NaturalCanary(search=20)], "k": 8, "trials": 200}
+    known = AuditRules(**few)
+    unknown = AuditRules(**few, background="unknown")
+    trained(tmp_path, _Own(), Defend(DP(sigma=1.0, batch=20)), Audit(known), Audit(unknown))
+    assert {row["background"] for row in read(tmp_path)} == {"known"}
+    beside = list(csv.DictReader((tmp_path / "audit_2.csv").read_text().splitlines()))
+    assert {row["background"] for row in beside} == {"unknown"}
+
+
+def test_an_audit_that_training_does_not_reach_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = AuditRules(canaries=[NaturalCanary(search=20)], k=8, trials=200, rounds=[0, 1])
+    said = (
+        "audit.rounds: round 1 was never reached, since training ended after 3 steps;"
+        " let it train on, or name earlier rounds"
+    )
+    trained(tmp_path, _Own(), Audit(rules), max_steps=3)
+    assert said in caplog.text
+    with pytest.raises(LeakageError) as caught:
+        trained(tmp_path, _Own(), Audit(rules, stops=True), max_steps=3)
+    assert str(caught.value) == said
+
+
+def test_a_canary_that_nobody_named_is_left_out_where_it_cannot_be_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = _Own()
+    module.layer = torch.nn.Sequential(torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 2))  # type: ignore[assignment]
+    trained(tmp_path, module, Audit(AuditRules(k=8, trials=100)))
+    assert {row["canary"] for row in read(tmp_path)} == {"random"}
+    assert "the canary natural is left out: " in caplog.text
+    with pytest.raises(LeakageError, match=r"^audit\.canaries: natural cannot be found: "):
+        trained(tmp_path, module, Audit(AuditRules(canaries=[NaturalCanary()], k=8, trials=100)))

@@ -150,8 +150,7 @@ class Audit(Callback):
             return
         said = (
             f"audit.rounds: round {max(self.rules.rounds)} was never reached, since training ended"
-            f" after {trainer.current_epoch} epochs and {trainer.global_step} steps; let it train"
-            " on, or name earlier rounds"
+            f" after {trainer.global_step} steps; let it train on, or name earlier rounds"
         )
         if self.stops:  # nothing else was wanted of the run
             raise LeakageError(said)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from leakage.audit.canaries import GradientCanary
 from leakage.audit.estimators.clopper_pearson import ClopperPearson
+from leakage.audit.estimators.gaussian_curve import GaussianCurve
 from leakage.audit.estimators.thresholds import Bonferroni
 from leakage.audit.rules import AuditRules
 from leakage.defenses import DP, Defense
@@ -315,9 +316,63 @@ def test_noise_that_is_used_twice_is_refused(
 
 def test_noise_of_few_seeds_is_refused_although_a_pilot_seldom_sees_one_twice() -> None:
     told = (
-        rf"defense: the noise of {re.escape(dp(_FewSeeds).label)} is not fresh: \d+ of \d+ trials of random"
-        " have the very release of another one; draw the noise of every release anew from the"
-        " generator that release is given"
+        rf"defense: the noise of {re.escape(dp(_FewSeeds).label)} is not fresh: \d+ of \d+ trials"
+        " of random have the very release of another one; draw the noise of every release anew from"
+        " the generator that release is given"
     )
     with pytest.raises(LeakageError, match=f"^{told}$"):
         words(both(k=K, trials=1_000), dp(_FewSeeds), LARGE, Layers())
+
+
+@dataclass(frozen=True, repr=False)
+class _Half(DP):
+    """Draws half the noise: no bound of so many trials lies above what DP proves."""
+
+    @override
+    def release(self, means: Tensor, *, k: int, layout: Layout, generator: Generator) -> Tensor:
+        return (means * k + noise(self, means, generator) / 2) / self.batch
+
+
+@pytest.mark.parametrize("settings", [{}, {"attribute": "a"}, {"background": "unknown"}])
+def test_noise_of_another_size_is_told_before_any_trial(settings: dict[str, Any]) -> None:
+    kind = dp(_Half)
+    told = words(both(k=K, trials=100, **settings), kind, LARGE, Layers())
+    assert f"THE NOISE IS NOT THE DECLARED ONE: it does not vary as that of {kind.label}" in told
+    assert "DECLARED" not in words(both(k=K, trials=100, **settings), dp(), LARGE, Layers())
+
+
+@pytest.mark.parametrize(
+    ("jointly", "low", "words_"),
+    [
+        (3.0, 3.0, "THE NOISE IS NOT THE DECLARED ONE: random by clopper_pearson shows epsilon of"),
+        (
+            5.0,
+            5.0,
+            "THE GUARANTEE IS NOT KEPT: random by clopper_pearson shows epsilon of at least",
+        ),
+        (
+            0.5,
+            5.0,
+            "the quoted bound is above what DP proves, but not with all bounds of the audit",
+        ),
+        (0.5, 0.5, ""),
+    ],
+)
+def test_only_bounds_that_hold_jointly_blame(jointly: float, low: float, words_: str) -> None:
+    """A pair of epsilon below 2, where DP proves 4.377."""
+    how = rules(k=K, trials=200, attribute="a", estimators=[ClopperPearson()])
+    results = audited(how, one_hot_population(scale=0.3), dp())
+    assert exact(results) < 2
+    changed = [
+        replace(r, jointly=jointly, bound=replace(r.bound, low=low)) if r.headline else r
+        for r in results
+    ]
+    blamed = said(how, changed)[1:]
+    assert any(words_ in line for line in blamed) if words_ else not blamed
+
+
+def test_what_is_wrong_is_told_where_no_bound_is_valid() -> None:
+    how = both(k=K, trials=200, estimators=[GaussianCurve()])
+    told = words(how, dp(_NoClip), LARGE, Layers())
+    assert "no bound was asked for that is valid without assumptions" in told
+    assert "THE GUARANTEE IS NOT KEPT: the sums of the pair" in told
