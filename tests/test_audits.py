@@ -178,6 +178,26 @@ def test_the_same_config_gives_the_same_file(folder: Path, tmp_path: Path) -> No
 ONE = {"audit.sigmas": [], "audit.canaries": [canary("NaturalCanary", search=100)]}
 
 
+def test_estimators_and_their_thresholds_are_named_in_a_config(
+    adult_root: Path, tmp_path: Path
+) -> None:
+    estimators = tmp_path / "estimators.yaml"
+    estimators.write_text(
+        "audit:\n  estimators:\n    - class_path: leakage.audit.estimators.ClopperPearson\n"
+        "      init_args:\n        threshold:\n"
+        "          class_path: leakage.audit.estimators.Bonferroni\n"
+        "          init_args: {ranks: 16}\n    - class_path: leakage.audit.estimators.OneRun\n"
+        "      init_args: {guesses: 40}\n"
+    )
+    argv = words(adult_root, tmp_path, **ONE)
+    main([*argv[:3], "--config", str(estimators), *argv[3:]])
+    rows = read(next(tmp_path.rglob("audit.csv")).parent)
+    notes = {row["estimator"]: row["note"] for row in rows if row["valid"] == "True"}
+    assert notes.keys() == {"clopper_pearson", "one_run"}
+    assert "each judged at confidence 0.99" in notes["clopper_pearson"]
+    assert " of 40 guesses right, of 1000 trials" in notes["one_run"]
+
+
 @pytest.mark.parametrize(
     ("config", "changed", "secret", "releases"),
     [

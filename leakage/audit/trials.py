@@ -58,7 +58,8 @@ def play(
     check_fresh(defense, pilot, layout)
     if pilot.deterministic:
         tally.by_theory = False
-        if pilot.silent.any() and rules.q <= rules.delta_for(defense):  # which delta forgives
+        ever = 1 - (1 - rules.q) ** len(rules.rounds)  # that any release has taken the canary
+        if pilot.silent.any() and ever <= rules.delta_for(defense):  # which delta forgives
             tally.alike = f"{_who(defense)}, but takes the canary as seldom as q = {rules.q:g}"
         elif pilot.silent.any():
             told = _in_words(pilot, layout, defense, rules)

@@ -359,6 +359,8 @@ def test_delta_forgives_what_is_released_more_seldom() -> None:
     assert told.startswith("epsilon is infinite (random): ")
     assert told.endswith("whenever the canary takes part (q = 0.2)")
     assert lines(seldom, NoDefense()).startswith("epsilon is 0 for this pair (random): ")
+    twice = replace(seldom, rounds=[0, 1, 2])  # in one of three with a chance of .271
+    assert lines(twice, NoDefense()).startswith("epsilon is infinite (random): ")
 
 
 class Normalised(LightningModule):
