@@ -15,6 +15,7 @@ from leakage.audit.canaries.relaxed import Box, Mixtures, Relaxed
 from leakage.errors import LeakageError
 
 _SWEEPS = 40  # at most
+_MOST_MOVES = 60_000  # changes of a field that are tried, best records first: wide tables have many
 _RANGED = 256  # records whose range the entries of an image are kept in
 _TINY = 1e-12
 _LONGER = 0.01  # what a gradient that is clipped anyway gets for e times the norm
@@ -46,10 +47,13 @@ class Crafting:
         starts = self._starts()
         found = starts + self._descended(starts, self._relaxed(starts))
         scores = hunt.scores(found, self.penalty).tolist()
-        if hunt.fields:
-            better = [self._improved(*pair) for pair in zip(found, scores, strict=True)]
-            found += [record for record, _ in better]
-            scores += [score for _, score in better]
+        spent = 0
+        for place in sorted(range(len(found)), key=lambda i: -scores[i]) if hunt.fields else ():
+            if spent < _MOST_MOVES:
+                record, score, moves = self._improved(found[place], scores[place])
+                found.append(record)
+                scores.append(score)
+                spent += moves
         return found[scores.index(max(scores))]
 
     def _starts(self) -> list[Found]:
@@ -143,10 +147,12 @@ class Crafting:
             value = value + self.penalty * along
         return value
 
-    def _improved(self, found: Found, score: float) -> tuple[Found, float]:
-        """Changes one field at a time, or several, as long as that helps."""
+    def _improved(self, found: Found, score: float) -> tuple[Found, float, int]:
+        """Changes one field at a time, or several, as long as that helps; and how many it tried."""
+        spent = 0
         for _ in range(_SWEEPS):
             moves = self._moves(found)
+            spent += len(moves)
             scores = self.hunt.scores([replace(found, x=m.x, y=m.y) for m in moves], self.penalty)
             helps = [
                 i
@@ -156,7 +162,7 @@ class Crafting:
             first = {moves[i].field: i for i in reversed(helps)}  # the best move of each field
             ranked = sorted(first.values(), key=lambda i: -float(scores[i]))
             if not ranked:
-                return found, score
+                return found, score, spent
             tried = [moves[ranked[0]].after(found)]
             together = tried[0]
             for i in ranked[1:]:
@@ -168,9 +174,9 @@ class Crafting:
             joined = self.hunt.scores(tried, self.penalty)
             best = int(joined.argmax())
             if float(joined[best]) <= score * (1 + 1e-9):
-                return found, score
+                return found, score, spent
             found, score = tried[best], float(joined[best])
-        return found, score
+        return found, score, spent
 
     def _moves(self, found: Found) -> list[_Move]:
         """Every other entry of each field, and every other label."""
