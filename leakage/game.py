@@ -172,11 +172,7 @@ class Match:
                 part of the model; None where there is none.
         """
         game = self.game
-        if engine.layout != self._layout:
-            raise LeakageError(
-                f"model: the gradient had {self._layout.p} entries before training and has"
-                f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
-            )
+        engine.check_layout(self._layout, round_)
         progress("baselines")
         if self.surface.paired:
             try_alone(engine, self._seats.pools[CHALLENGE].records[0])

@@ -33,6 +33,7 @@ from leakage.errors import LeakageError
 from leakage.fields import fields_of
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
+from leakage.gradients.records import PerRecord
 from leakage.population import CHALLENGE, FIT, Population
 from leakage.randomness import derived_seed, torch_generator
 from leakage.rehearsal import Rehearsals
@@ -100,16 +101,13 @@ class Auditor:
             progress: is told what is under way.
         """
         rules = self._rules
-        if engine.layout != self._layout:
-            raise LeakageError(
-                f"model: the gradient had {self._layout.p} entries before training and has"
-                f" {engine.layout.p} in round {round_}; the trained parameters must stay the same"
-            )
+        engine.check_layout(self._layout, round_)
         defense = self._defense
         if self._rehearsals is not None:
             defense = self._rehearsals.defender(engine, round_)
         record_map = defense.record_map(self._layout)
-        crowd = self._crowd(engine, defense)
+        crowd = self._crowd(engine, record_map)
+        background = self._background(engine, record_map, round_)
         hunt = Hunt(
             engine=engine,
             variants=self._variants,
@@ -132,7 +130,7 @@ class Auditor:
             if canary.name not in self.found:
                 continue
             progress(f"trials of {canary.name}")
-            neighbours = self._neighbours(engine, hunt, canary, defense, crowd, round_)
+            neighbours = self._neighbours(hunt, canary, background, crowd)
             for sigma, noisy in noises_of(rules, defense).items():
                 tally, values = self._tallies[canary.name, sigma], self._difference.positions
                 play(tally, rules, neighbours, noisy, values, self._layout, round_)
@@ -210,27 +208,32 @@ class Auditor:
         order = records[torch.randperm(len(records), generator=generator)]
         return order[:others], order[others:].sort().values
 
-    def _crowd(self, engine: GradientEngine, defense: Defense) -> Tensor:
+    def _crowd(self, engine: GradientEngine, record_map: PerRecord | None) -> Tensor:
         """What each of some other records adds to a sum, (m, p): those that the auditor has."""
         if self._rules.background == "known" or engine.records_mix:
             return torch.empty(0, self._layout.p)
         records = self.population.splits[FIT][: max(2, min(_OTHERS, _ENTRIES // self._layout.p))]
         generator = torch_generator(self._rules.seed, "audit", "crowd")
-        return engine.means(records.unsqueeze(1), generator, defense.record_map(self._layout))
+        return engine.means(records.unsqueeze(1), generator, record_map)
+
+    def _background(
+        self, engine: GradientEngine, record_map: PerRecord | None, round_: int
+    ) -> Tensor:
+        """The sum over the k - 1 records beside the canary, (p,); 0 where records have none."""
+        if engine.records_mix or not len(self._others):
+            return torch.zeros(self._layout.p)
+        generator = torch_generator(self._rules.seed, "audit", "background", round_)
+        mean = engine.means(self._others.unsqueeze(0), generator, record_map)[0]
+        return mean * len(self._others)
 
     def _neighbours(
-        self,
-        engine: GradientEngine,
-        hunt: Hunt,
-        canary: Canary,
-        defense: Defense,
-        crowd: Tensor,
-        round_: int,
+        self, hunt: Hunt, canary: Canary, background: Tensor, crowd: Tensor
     ) -> Neighbours:
-        rules, others = self._rules, len(self._others)
-        known, found = rules.background == "known", self.found[canary.name]
+        engine, record_map = hunt.engine, hunt.record_map
+        others, known = len(self._others), self._rules.background == "known"
+        found = self.found[canary.name]
         if engine.records_mix:
-            if others == 0 and self._difference.swap is None:
+            if others == 0 and hunt.swap is None:
                 raise LeakageError(
                     "audit.k: the gradient of this model is no mean over records, so that an empty"
                     " batch has none; take k of at least 2 in an audit of membership"
@@ -239,24 +242,11 @@ class Auditor:
             indices: dict[Side, int] = {"one": one}
             if zero is not None:
                 indices["zero"] = zero
-            return Whole(
-                engine,
-                defense.record_map(self._layout),
-                self._pool,
-                self._others if known else None,
-                indices,
-                others,
-                self._others,
-            )
-        generator = torch_generator(rules.seed, "audit", "background", round_)
-        record_map = defense.record_map(self._layout)
-        background = torch.zeros(self._layout.p)
-        if others:
-            mean = engine.means(self._others.unsqueeze(0), generator, record_map)[0]
-            background = mean * others
+            trials = self._others if known else None
+            return Whole(engine, record_map, self._pool, trials, indices, others, self._others)
         gradients = canary.gradients(hunt, found, background)
         adds: dict[Side, Tensor] = {"one": gradients[1]}
-        if self._difference.swap is not None:
+        if hunt.swap is not None:
             adds["zero"] = gradients[0]
         fixed = Fixed(background, adds, others)
         if known or not others:

@@ -29,10 +29,10 @@ class Result:
     Args:
         canary: its name; empty for what holds of all pairs.
         sigma: the noise multiplier, NaN without DP.
-        estimator: its name; `theory_...` what DP proves of all pairs, `exact` what this pair has to
-            one who knows it (E0), `pair` a pair that M, which draws
-            no noise, tells apart for certain or not at all, `ceiling_...` the
-            most that an estimator could say of so many trials.
+        estimator: its name; `theory_...` what DP proves of all pairs, `exact` what this pair has
+            under the declared noise to one who knows it (E0), `pair` a pair that M, which draws no
+            noise, tells apart for certain or not at all, `ceiling_...` the most that an estimator
+            could say of so many trials.
         bound: the figure.
         n0: trials of the neighbour zero.
         n1: trials of the neighbour one.

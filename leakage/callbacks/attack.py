@@ -16,6 +16,7 @@ from tqdm import tqdm
 from typing_extensions import override
 
 from leakage.callbacks.checks import (
+    check_reach,
     check_training,
     defends,
     defense_label,
@@ -89,12 +90,7 @@ class Attack(Callback):
         self._started = time.perf_counter()
         named = self.game.loss is not None
         check_training(trainer, pl_module, self.defense, key="attack", named_loss=named)
-        last, epochs = max(self.game.rounds), trainer.max_epochs
-        if epochs is not None and 0 <= epochs < last:
-            raise LeakageError(
-                f"attack.rounds: round {last} is played after {last} epochs, but"
-                f" trainer.max_epochs is {epochs}"
-            )
+        check_reach(trainer, self.game.rounds, "attack")
         self._splits, self._target, self._ledger = "", None, None
         first = callbacks_of(trainer, Attack)[0]
         self._owns_pool = first is self  # all secrets share the cores

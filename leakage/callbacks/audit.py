@@ -18,6 +18,7 @@ from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import noises_of
 from leakage.callbacks.checks import (
+    check_reach,
     check_training,
     defense_label,
     is_settled,
@@ -110,12 +111,7 @@ class Audit(Callback):
         defense = self._defense(trainer)
         named = self.rules.loss is not None
         check_training(trainer, pl_module, defense, key="audit", named_loss=named)
-        last, epochs = max(self.rules.rounds), trainer.max_epochs
-        if epochs is not None and 0 <= epochs < last:
-            raise LeakageError(
-                f"audit.rounds: round {last} is played after {last} epochs, but"
-                f" trainer.max_epochs is {epochs}"
-            )
+        check_reach(trainer, self.rules.rounds, "audit")
         late = self._given is None and not hasattr(
             getattr(trainer, "datamodule", None), "population"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lightning import LightningModule, Trainer
 
 from leakage.callbacks.defend import Defend
@@ -45,6 +47,16 @@ def check_training(
         raise LeakageError(
             f"trainer.devices: the {key} runs in one process, got {trainer.world_size};"
             " set trainer.devices to 1"
+        )
+
+
+def check_reach(trainer: Trainer, rounds: Sequence[int], key: str) -> None:
+    """Refuses a round that training ends before; `key` is the part of the config."""
+    last, epochs = max(rounds), trainer.max_epochs
+    if epochs is not None and 0 <= epochs < last:
+        raise LeakageError(
+            f"{key}.rounds: round {last} is played after {last} epochs, but trainer.max_epochs is"
+            f" {epochs}"
         )
 
 

@@ -106,6 +106,14 @@ class GradientEngine:
         else:
             self._gradients = plan
 
+    def check_layout(self, before: Layout, round_: int) -> None:
+        """Refuses a gradient of other entries than before training."""
+        if self.layout != before:
+            raise LeakageError(
+                f"model: the gradient had {before.p} entries before training and has"
+                f" {self.layout.p} in round {round_}; the trained parameters must stay the same"
+            )
+
     def plan_for(self, indices: Tensor, clients: int = 1) -> Plan:
         """How the rows of a table are computed; the arguments are those of `blocks`.
 

@@ -10,7 +10,6 @@ from typing_extensions import override
 from leakage.audit.estimators.base import Bound
 from leakage.audit.estimators.counts import Counts, shown_epsilon
 from leakage.audit.estimators.rates import RateEstimator
-from leakage.audit.estimators.scores import Floats
 from leakage.audit.estimators.thresholds import Threshold
 
 
@@ -33,20 +32,6 @@ class ClopperPearson(RateEstimator):
     @override
     def name(self) -> str:
         return "clopper_pearson"
-
-    @property
-    @override
-    def valid(self) -> bool:
-        return not self.assumption
-
-    @property
-    @override
-    def assumption(self) -> str:
-        return self.threshold.assumption if self.threshold else ""
-
-    @override
-    def merits(self, counts: Counts, delta: float) -> Floats:
-        return shown_epsilon(*counts.upper(), delta)
 
     @override
     def judge(self, counts: Counts, delta: float) -> Bound:

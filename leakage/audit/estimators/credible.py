@@ -13,7 +13,6 @@ from typing_extensions import override
 from leakage.audit.estimators.base import Bound
 from leakage.audit.estimators.counts import Counts, shown_epsilon
 from leakage.audit.estimators.rates import RateEstimator
-from leakage.audit.estimators.scores import Floats
 from leakage.audit.estimators.thresholds import Threshold
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(12)
@@ -38,26 +37,12 @@ class Credible(RateEstimator):
     """
 
     threshold: Threshold | None = None
+    premise = "Bayesian credible, no frequentist coverage"
 
     @property
     @override
     def name(self) -> str:
         return "credible"
-
-    @property
-    @override
-    def valid(self) -> bool:
-        return False
-
-    @property
-    @override
-    def assumption(self) -> str:
-        own = self.threshold.assumption if self.threshold else ""
-        return "; ".join(filter(None, ["Bayesian credible, no frequentist coverage", own]))
-
-    @override
-    def merits(self, counts: Counts, delta: float) -> Floats:
-        return shown_epsilon(*counts.upper(), delta)
 
     @override
     def judge(self, counts: Counts, delta: float) -> Bound:

@@ -31,22 +31,12 @@ class GaussianCurve(RateEstimator):
     """
 
     threshold: Threshold | None = None
+    premise = "valid only if the noise is Gaussian"
 
     @property
     @override
     def name(self) -> str:
         return "gaussian"
-
-    @property
-    @override
-    def valid(self) -> bool:
-        return False
-
-    @property
-    @override
-    def assumption(self) -> str:
-        own = self.threshold.assumption if self.threshold else ""
-        return "; ".join(filter(None, ["valid only if the noise is Gaussian", own]))
 
     @override
     def merits(self, counts: Counts, delta: float) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from typing_extensions import override
 
 from leakage.audit.estimators.base import Bound, Estimator, check_level
-from leakage.audit.estimators.counts import Counts
+from leakage.audit.estimators.counts import Counts, shown_epsilon
 from leakage.audit.estimators.scores import Floats, Scores
 from leakage.audit.estimators.thresholds import Explicit, Split, Threshold
 
@@ -25,10 +25,23 @@ class RateEstimator(Estimator):
     """
 
     threshold: Threshold | None
+    premise = ""
+    """What a leaf rests on beside what its threshold does; "" for nothing."""
 
-    @abstractmethod
+    @property
+    @override
+    def valid(self) -> bool:
+        return not self.assumption
+
+    @property
+    @override
+    def assumption(self) -> str:
+        own = self.threshold.assumption if self.threshold else ""
+        return "; ".join(filter(None, (self.premise, own)))
+
     def merits(self, counts: Counts, delta: float) -> Floats:
         """What the best of m thresholds is chosen by, (m,): grows with the bound."""
+        return shown_epsilon(*counts.upper(), delta)
 
     @abstractmethod
     def judge(self, counts: Counts, delta: float) -> Bound:
