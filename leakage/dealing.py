@@ -91,6 +91,13 @@ class Dealer:
             batches = torch.cat([batches, others], 1)
         return Hand(batches, k, values, targets, self.candidates.get(split))
 
+    def counted(self, round_: int) -> dict[str, Hand]:
+        """Calibrate batches for baselines, which count labels: they know k where others do not."""
+        sizes = self._game.sizes
+        if self.seats.enrolled is not None or sizes.k == sizes.shadow_k:
+            return {}
+        return {CALIBRATE: self.deal(CALIBRATE, round_, sizes.k)}
+
     def met(self) -> Hand:
         """The batches that users are enrolled from, among others of whom the adversary has records.
 

@@ -13,6 +13,10 @@ class LeakageError(Exception):
     """
 
 
+class Requeued(Exception):  # noqa: N818 - it is no error
+    """Training stops on purpose, and goes on from its checkpoint in a later run."""
+
+
 def nearest(found: str, known: Iterable[str]) -> str:
     """Ends an error about an unknown name: the nearest known one, and the known ones.
 

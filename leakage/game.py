@@ -13,10 +13,21 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from glob import escape
+
+from torch import Tensor
 
 from leakage.adversaries.baselines import IMPUTATION, Baselines, baselines_of
-from leakage.adversaries.looks import ENROLLED, NOISELESS, Look, Sight, beside, guess, sights
+from leakage.adversaries.looks import (
+    ENROLLED,
+    NOISELESS,
+    SEEN,
+    Look,
+    Sight,
+    beside,
+    guess,
+    looks_of,
+    sights,
+)
 from leakage.adversaries.posterior import Observed
 from leakage.dealing import Dealer, Units
 from leakage.defenses import Defense, NoDefense, noiseless
@@ -25,9 +36,8 @@ from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.farthest import farthest, try_alone
 from leakage.gradients.layout import Layout
-from leakage.judging import Judge, Parties, proof_of
+from leakage.judging import Judge, Parties, ceiling_of, proof_of
 from leakage.metrics.grading import Truth
-from leakage.metrics.ordinal import composition_ceiling
 from leakage.population import CALIBRATE, CHALLENGE, FIT, GAME_SPLITS, Population
 from leakage.randomness import derived_seed
 from leakage.rehearsal import Rehearsals
@@ -36,7 +46,6 @@ from leakage.rounds import (
     ADAPTIVE,
     HEADLINE,
     MECHANISM,
-    SEEN,
     STATIC,
     SURROGATE,
     Graded,
@@ -47,7 +56,6 @@ from leakage.rounds import (
     made,
 )
 from leakage.rules import Game
-from leakage.secrets import Distribution
 from leakage.secrets.base import Hand
 
 _REPEATS = 10  # releases of each shadow batch, where its noise is drawn anew each time
@@ -69,6 +77,7 @@ class Match:
         support: the names of the values of the secret.
         surface: what the adversaries know beside the releases.
         truth: what they do not: for the metrics alone.
+        ceiling: the ASR that nobody exceeds in one round, where the draw of a batch sets a limit.
         target: the record that all trials are about, once the worst is found.
         reuse: of each split, in words, how far its batches of the last round share records.
     """
@@ -111,6 +120,7 @@ class Match:
         parties = Parties(self.support, self._units.names, known, self._users)
         proof = proof_of(defense, game, len(self.support))
         self._judge = Judge(game, self.truth, parties, proof)
+        self.ceiling = ceiling_of(game, self.truth.prior)
         self.target: int | None = None
         self.reuse: dict[str, str] = {}
 
@@ -141,14 +151,6 @@ class Match:
         self.target = target
         self._dealer.aim_at(target)
 
-    @property
-    def ceiling(self) -> float | None:
-        """The ASR that nobody exceeds in one round, where the draw of the batch sets a limit."""
-        secret = self.game.secret
-        if isinstance(secret, Distribution) and secret.composition == "random":
-            return composition_ceiling(secret.levels, self.game.k, self.truth.prior)
-        return None
-
     def fitted(self, engine: GradientEngine, round_: int) -> Defense:
         """M as the defender has it in a round: fitted on records of its own, where it must be."""
         return self._rehearsals.defender(engine, round_) if self._rehearsals else self._defense
@@ -160,6 +162,7 @@ class Match:
         submit: Submit,
         progress: Progress,
         unaware: GradientEngine | None = None,
+        live: Tensor | None = None,
     ) -> Observation:
         """Plays one round.
 
@@ -170,9 +173,10 @@ class Match:
             progress: is told what is under way.
             unaware: the same weights as one takes them who does not know of a defense that is
                 part of the model; None where there is none.
+            live: what clients released of a real step at these weights, float32 (w, p).
         """
         game = self.game
-        engine.check_layout(self._layout, round_)
+        engine.layout.check_same(self._layout, round_)
         progress("baselines")
         if self.surface.paired:
             try_alone(engine, self._seats.pools[CHALLENGE].records[0])
@@ -180,7 +184,7 @@ class Match:
             self.aim_at(farthest(engine, self._seats.pools[CHALLENGE].records, self._columns))
         hands = {split: self._dealer.deal(split, round_) for split in GAME_SPLITS}  # 2.
         self.reuse = {split: self._dealer.reuse(split, hand) for split, hand in hands.items()}
-        baselines = self._baselines.guess(hands | self._counted(round_))
+        baselines = self._baselines.guess(hands | self._dealer.counted(round_))
         guesses: dict[Key, Future[Observed]] = {
             ((), name, SEEN): made(observed) for name, observed in baselines.items()
         }
@@ -191,7 +195,9 @@ class Match:
             for known, taken, as_known in self._knowledge(engine, unaware, defense, round_)
         ]
         challenge = self._releases(engine, CHALLENGE, hands[CHALLENGE], defense, round_)
-        seen = sights(looks, hands[FIT].values, challenge, self._of_targets(engine, hands))  # 3.
+        targets = self._of_targets(engine, hands)
+        shown = live[:, self._columns] if live is not None and self.scores_live else None
+        seen = sights(looks, hands[FIT].values, challenge, targets, shown)  # 3.
         phi = self._phi(hands)
         told = self._baselines.guess(hands)[IMPUTATION] if phi else Observed([], [])
         values = hands[FIT].values.numpy()
@@ -204,12 +210,16 @@ class Match:
             guesses[look.knowledge, look.adversary.name, look.layers] = submit(task)
         return Observation(round_, guesses, self._units.drawn(hands[CHALLENGE]))
 
-    def _counted(self, round_: int) -> dict[str, Hand]:
-        """Calibrate batches for baselines, which count labels: they know k where others do not."""
-        sizes = self.game.sizes
-        if self._users or sizes.k == sizes.shadow_k:
-            return {}
-        return {CALIBRATE: self._dealer.deal(CALIBRATE, round_, sizes.k)}
+    @property
+    def scores_live(self) -> bool:
+        """Whether the release of a real step is like a trial, so that adversaries can answer it.
+
+        It is not where a trial has a target, users in question, strangers in the mean, or more
+        that is known of it than the release, nor where the game is on updates.
+        """
+        game = self.game
+        apart = game.secret.has_targets or self._users or game.others
+        return not (apart or game.knows_features or game.local is not None)
 
     def judge(self, observation: Observation) -> list[Graded]:
         """Grades a round, once its guesses are made; rounds come in the order of their play."""
@@ -217,22 +227,11 @@ class Match:
 
     def _looks(self, knowledge: tuple[str, ...], round_: int) -> list[Look]:
         """Who looks at the releases of a round: each adversary, and one at each layer alone."""
-        game, seed = self.game, derived_seed(self.game.seed, "view")
-        surface = replace(self.surface, noisy=bool(HEADLINE & set(knowledge)) and self._noisy)
-        looks = [
-            Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed))
-            for a in game.players
-        ]
-        if game.layer_map and round_ == max(game.rounds) and HEADLINE & set(knowledge):
-            mapper = game.mapper
-            for layer, names in surface.layout.groups().items():
-                exact = [escape(name) for name in names]
-                part, columns = surface.layout.select(exact, "attack.layers")
-                alone = replace(surface, layout=part)
-                span = slice(int(columns[0]), int(columns[-1]) + 1)  # a layer's are neighbours
-                shown = f"{layer} (layer)" if layer == SEEN else layer
-                looks.append(Look(knowledge, shown, span, mapper, alone, mapper.view(alone, seed)))
-        return looks
+        game, headline = self.game, bool(HEADLINE & set(knowledge))
+        surface = replace(self.surface, noisy=headline and self._noisy)
+        last = game.layer_map and round_ == max(game.rounds) and headline
+        seed = derived_seed(game.seed, "view")
+        return looks_of(knowledge, game.players, surface, seed, game.mapper if last else None)
 
     def _knowledge(
         self,

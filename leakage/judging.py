@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakage.adversaries.baselines import IMPUTATION, PRIOR
+from leakage.adversaries.looks import SEEN
 from leakage.adversaries.posterior import Answer, Observed, answer
 from leakage.defenses import Defense, dp_of
 from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
 from leakage.metrics.intervals import Estimate, Floats
+from leakage.metrics.ordinal import composition_ceiling
 from leakage.metrics.ranking import auroc
 from leakage.metrics.view import Proof, information_view
-from leakage.rounds import HEADLINE, INFORMATION, SEEN, Graded, Key, Observation
+from leakage.rounds import HEADLINE, INFORMATION, Graded, Key, Observation
 from leakage.rules import Game
-from leakage.secrets import User
+from leakage.secrets import Distribution, User
 
 
 @dataclass(frozen=True)
@@ -144,3 +146,11 @@ def proof_of(defense: Defense, game: Game, c: int) -> Proof | None:
     # The others of a user's batch are strangers to that user: they change with the secret.
     k = game.k + game.others if isinstance(game.secret, User) else game.k
     return Proof(dp.sigma, dp.delta, game.secret.changed(k, c).numpy())
+
+
+def ceiling_of(game: Game, prior: Floats) -> float | None:
+    """The ASR that nobody exceeds in one round, where the draw of the batch sets a limit."""
+    secret = game.secret
+    if isinstance(secret, Distribution) and secret.composition == "random":
+        return composition_ceiling(secret.levels, game.k, prior)
+    return None

@@ -21,6 +21,7 @@ FIT, CALIBRATE, CHALLENGE = GAME_SPLITS = SPLITS[3:]
 """Those that the game plays on, which every population has."""
 SHADOW_SPLITS = (FIT, CALIBRATE)
 """Those of the adversary, which may change while the challenger stays the same."""
+_PROBED_LABELS = 64
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,14 @@ class Population:
                 f" {nearest(name, self.traits)}"
             )
         return self.traits[name]
+
+
+def probe_of(population: Population) -> Tensor:
+    """Records for the engine's comparison: four, and one of each further label."""
+    records = population.splits[FIT].tolist()
+    labels = population.labels.tolist()
+    of_label = {labels[record]: record for record in reversed(records)}
+    return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
 
 
 def columns_that_tell(x: Tensor, codes: Tensor, c: int) -> Tensor:

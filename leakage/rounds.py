@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from leakage.adversaries.posterior import Answer, Observed
 from leakage.metrics.intervals import Estimate
 
-SEEN = "all"
-"""The name of all layers that adversaries see."""
 INFORMATION = "information"
 """The name under which the information-theoretic view stands beside adversaries."""
 STATIC, ADAPTIVE, MECHANISM, SURROGATE = "static", "adaptive", "mechanism", "surrogate"

@@ -61,7 +61,9 @@ class Game:
         curve_clients: further numbers of clients of k records each, the attacked one included.
         layer_map: whether the AUROC of each layer alone is found, in the last observed round.
         memory: GiB that gradients may take at once, beside the weights and the records.
-        cores: that adversaries are fitted on side by side; 0: all that the process may use.
+        cores: that gradients and adversaries may use; 0: all that the process may use.
+        background: whether rounds are played beside training, in a process of their own, and with
+            what training leaves of the cores; the figures are the same.
         known: `features`: the adversaries know phi(z), the other features and the label of each
             record; a secret with a target tells them the target's in any case.
         seed: of every draw in the game.
@@ -93,6 +95,7 @@ class Game:
     layer_map: bool = False
     memory: float = 2.0
     cores: int = 0
+    background: bool = True
     known: Literal["nothing", "features"] = "nothing"
     seed: int = 0
     loss: LossFunction | None = None

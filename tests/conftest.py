@@ -15,6 +15,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from leakage.background.process import Background
+from leakage.callbacks import sides
 from leakage.data.standins.adult import ADULT
 
 # The first call of torch is slow, and a failure must come back on the next run.
@@ -28,6 +30,24 @@ def adult_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adult")
     ADULT.write(folder, size=6000, seed=0)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _played_within() -> Iterator[None]:
+    """Plays rounds within training: the figures are the same, and a process takes seconds to start.
+
+    What is beside training is tested by `python -m leakage` itself, and where `played_beside` is
+    asked for.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sides, "Background", lambda: None)
+        yield
+
+
+@pytest.fixture
+def played_beside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plays rounds in a process beside training, as users do."""
+    monkeypatch.setattr(sides, "Background", Background)
 
 
 @pytest.fixture

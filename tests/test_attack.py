@@ -16,9 +16,9 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
-from leakage.callbacks.surroundings import probe_of
 from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
+from leakage.population import probe_of
 from leakage.rules import Game
 from leakage.secrets import Property
 
@@ -127,6 +127,8 @@ def test_manual_optimization_is_refused_unless_a_loss_is_named(tmp_path: Path) -
     fit(tmp_path / "named", Attack(game(loss=loss), None, RECORDS), module=Manual())
     fit(tmp_path / "plain", Attack(game(), None, RECORDS))
     named, plain = (rows(tmp_path / name) for name in ("named", "plain"))
+    # Under manual optimization no step is known to be the first that shares.
+    plain = plain[~plain["group"].str.startswith("live")].reset_index(drop=True)
     pd.testing.assert_frame_equal(named, plain)
 
 
@@ -244,7 +246,9 @@ def test_a_loss_that_depends_on_the_epoch_is_the_same_in_the_game(tmp_path: Path
     attack = Attack(game(rounds=[1], k=20), defense, RECORDS)
     fit(tmp_path, Defend(defense), attack, module=Annealed(), max_epochs=2)
     live = defense.seen[2:]  # after the two of the check
-    first, game_sizes, second = live[:STEPS], live[STEPS:-STEPS], live[-STEPS:]
+    first, rest = live[:STEPS], live[STEPS:]
+    # The round is played on its weights once the first step at them has released its own.
+    second, game_sizes = [rest[0], *rest[-(STEPS - 1) :]], rest[1 : -(STEPS - 1)]
     assert min(game_sizes) > 20 * max(first)
     assert 0.2 < min(game_sizes) / max(second) < 5
 

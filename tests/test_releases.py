@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from leakage.adversaries import LogisticRegression, RandomForest
+from leakage.adversaries.looks import SEEN
 from leakage.adversaries.views import CountSketch, FTest, View, Whole
 from leakage.defenses import DP, Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
@@ -21,7 +22,6 @@ from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout, rows_at_once
 from leakage.releases import Releases, reduced
-from leakage.rounds import SEEN
 from leakage.rules import Game
 from leakage.secrets import Property
 

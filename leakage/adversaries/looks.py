@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from glob import escape
 from typing import Any
 
 import joblib
@@ -25,6 +26,10 @@ Floats = NDArray[np.float32]
 ENROLLED = "enrolled"
 NOISELESS = "noiseless"
 """The shadow-fit batches before the noise of M, on which views are fitted where there is some."""
+SEEN = "all"
+"""The name of all layers that adversaries see."""
+LIVE = "live"
+"""The releases of a real step, one of each client."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +53,39 @@ class Look:
     view: View
 
 
+def looks_of(
+    knowledge: tuple[str, ...],
+    adversaries: Sequence[Adversary],
+    surface: Surface,
+    seed: int,
+    mapper: Adversary | None,
+) -> list[Look]:
+    """The looks of one knowledge of M: each adversary at all that is seen, one at each layer alone.
+
+    Args:
+        knowledge: as in `Look`.
+        adversaries: who look at all.
+        surface: what they know.
+        seed: of the views.
+        mapper: who looks at each layer alone, if anybody does.
+    """
+    looks = [
+        Look(knowledge, SEEN, slice(None), a, surface, a.view(surface, seed)) for a in adversaries
+    ]
+    if mapper is None:
+        return looks
+    for layer, names in surface.layout.groups().items():
+        exact = [escape(name) for name in names]
+        part, columns = surface.layout.select(exact, "attack.layers")
+        alone = replace(surface, layout=part)
+        span = slice(int(columns[0]), int(columns[-1]) + 1)  # a layer's are neighbours
+        shown = f"{layer} (layer)" if layer == SEEN else layer
+        looks.append(Look(knowledge, shown, span, mapper, alone, mapper.view(alone, seed)))
+    return looks
+
+
 Sight = dict[str, Floats]
-"""What a look gets of each part: the splits of the game, and those enrolled; float32 (n, m)."""
+"""What a look gets of each part: the splits of the game, enrolled and live; float32 (n, m)."""
 
 
 def sights(
@@ -57,6 +93,7 @@ def sights(
     values: Tensor,
     challenge: Releases,
     targets: Mapping[str, Releases],
+    live: Tensor | None = None,
 ) -> dict[Look, Sight]:
     """Shows every look its part of the releases, which are gone through as seldom as can be.
 
@@ -67,6 +104,7 @@ def sights(
         challenge: the trials' releases, the same for all.
         targets: by split, the gradients of target records that are wholly known; they stand
             beside the releases in further columns.
+        live: releases of a real step, float32 (w, p), of the entries that adversaries see.
     """
     own: dict[tuple[int, str, View], Sight] = {}
     maps: dict[tuple[int, str, View], Reduce] = {}
@@ -86,6 +124,9 @@ def sights(
     all_maps = list(maps.values())
     for key, rows in zip(maps, challenge.through(all_maps), strict=True):
         own[key][CHALLENGE] = rows.numpy()
+    if live is not None:
+        for key, rows in zip(maps, reduced([live], all_maps), strict=True):
+            own[key][LIVE] = rows.numpy()
     for split, releases in targets.items():
         for key, rows in zip(maps, releases.through(all_maps), strict=True):
             own[key] = beside(own[key], {split: rows.numpy()})
@@ -152,6 +193,7 @@ def guess(
         return Observed(
             [scored(CALIBRATE), *told.calibrate],
             [scored(CHALLENGE), *told.challenge],
+            [scored(LIVE)] if LIVE in sight else [],
         )
 
 

@@ -89,12 +89,14 @@ class Answer:
             their scores: what orders trials goes by it, (n, c).
         calibrate: the ranking of the calibrate batches, (m, c).
         calibrate_values: their secrets, (m,).
+        live: of the releases of a real step, log posterior (w, c); None where there are none.
     """
 
     log_posterior: Array
     ranking: Array
     calibrate: Array
     calibrate_values: NDArray[np.int64]
+    live: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,12 @@ class Observed:
     Args:
         calibrate: of the calibrate batches.
         challenge: of the trials.
+        live: of the releases of a real step, (w, c); no sources where there are none.
     """
 
     calibrate: Sequence[Array]
     challenge: Sequence[Array]
+    live: Sequence[Array] = ()
 
 
 def answer(
@@ -150,7 +154,10 @@ def answer(
         for given in (calibrate_sources, challenge_sources)
     )
     ranking = ranked(challenge_sources, asked)
-    return Answer(asked, ranking, ranked(calibrate_sources, known), values)
+    live = None
+    if len(rounds) == 1 and rounds[0].live:  # real steps of several rounds have no secret in common
+        live = posterior([calibrators[0](rounds[0].live)], fitted_prior, prior)
+    return Answer(asked, ranking, ranked(calibrate_sources, known), values, live)
 
 
 def posterior(rounds: Sequence[Array], fitted_prior: Array, prior: Array) -> Array:

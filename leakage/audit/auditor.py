@@ -101,7 +101,7 @@ class Auditor:
             progress: is told what is under way.
         """
         rules = self._rules
-        engine.check_layout(self._layout, round_)
+        engine.layout.check_same(self._layout, round_)
         defense = self._defense
         if self._rehearsals is not None:
             defense = self._rehearsals.defender(engine, round_)

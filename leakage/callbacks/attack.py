@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections import defaultdict, deque
-from concurrent.futures import ThreadPoolExecutor
+import sys
 from contextlib import suppress
 from typing import Any
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from tqdm import tqdm
+from torch.optim import Optimizer
 from typing_extensions import override
 
 from leakage.callbacks.checks import (
+    check_order,
+    check_ranks,
     check_reach,
     check_training,
     defends,
@@ -23,26 +23,28 @@ from leakage.callbacks.checks import (
     is_settled,
     settled_defense,
 )
-from leakage.callbacks.ledger import Ledger
+from leakage.callbacks.play import Play
+from leakage.callbacks.sides import Side
 from leakage.callbacks.surroundings import callbacks_of, find_population, make_engine
-from leakage.defenses import Defense, NoDefense, bottlenecks, silenced
-from leakage.errors import LeakageError
-from leakage.game import Match
-from leakage.gradients.engine import GradientEngine
+from leakage.defenses import Defense, NoDefense
+from leakage.errors import LeakageError, Requeued
 from leakage.gradients.layout import Layout
+from leakage.player import Setting
 from leakage.population import Population
-from leakage.rounds import Observation
 from leakage.rules import Game
 
-_PENDING = 2  # rounds whose guesses may be under way while training goes on
+_PENDING = 2  # rounds that may be under way while training goes on
 _log = logging.getLogger("leakage.attack")
 
 
 class Attack(Callback):
     """Plays the observed rounds of a game on the weights that training has reached.
 
-    Leaves `attack.csv` and `run.json` in the folder of the logger, scalars and figures in it, and
-    a table on the terminal. Training ends with the same weights as without it.
+    Rounds are played in a process beside training, or within it where the rules say so. Leaves
+    `attack.csv` and `run.json` in the folder of the logger, the rounds in its folder `attack`,
+    scalars and figures, and a table on the terminal. Training ends with the same weights as
+    without it, and a run that goes on from a checkpoint with the figures of one that was never
+    interrupted.
 
     Args:
         game: the rules.
@@ -66,15 +68,14 @@ class Attack(Callback):
         self.game = game
         self.defense = NoDefense() if defense is None else defense
         self._given, self._table = population, attributes
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._pending: deque[tuple[Match, Observation, int]] = deque()
-        self._pool: ThreadPoolExecutor | None = None
-        self._ledger: Ledger | None = None
-        self._owns_pool = False
-        self._plan = ""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._side: Side | None = None
+        self._play: Play | None = None
         self._splits = ""
-        self._target: int | None = None  # the worst one, the same in all rounds and on the curve
-        self._first_round = 0
+        self._keys: dict[int, str] = {}
+        self._target: int | None = None
 
     @property
     @override
@@ -87,14 +88,16 @@ class Attack(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._started = time.perf_counter()
+        self._reset()
         named = self.game.loss is not None
         check_training(trainer, pl_module, self.defense, key="attack", named_loss=named)
         check_reach(trainer, self.game.rounds, "attack")
-        self._splits, self._target, self._ledger = "", None, None
-        first = callbacks_of(trainer, Attack)[0]
-        self._owns_pool = first is self  # all secrets share the cores
-        self._pool = ThreadPoolExecutor(self.game.workers) if first is self else first._pool
+        attacks = callbacks_of(trainer, Attack)
+        if attacks[0] is self:
+            beside = any(attack.game.background for attack in attacks)
+            self._side = Side(beside and not trainer.fast_dev_run)  # type: ignore[attr-defined]
+        else:
+            self._side = attacks[0]._side
         table = self._table is not None or self.game.attributes is not None
         late = table or is_overridden("configure_model", pl_module)
         if not late and is_settled(settled_defense(trainer, self.defense)):
@@ -102,15 +105,19 @@ class Attack(Callback):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {"splits": self._splits, "target": self._target}
+        keys = self._play.keys if self._play else self._keys
+        target = self._play.target if self._play else self._target
+        rounds = {str(round_): key for round_, key in keys.items()}
+        return {"splits": self._splits, "target": target, "rounds": rounds}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._splits, self._target = state_dict["splits"], state_dict.get("target")
+        self._keys = {int(round_): key for round_, key in state_dict.get("rounds", {}).items()}
 
     @override
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._ledger is None:  # now there are layers, and training data
+        if self._play is None:  # now there are layers, and training data
             self._prepare(trainer, pl_module)
         if self._splits:  # of the checkpoint that training goes on from
             self._population.check_fingerprint(self._splits)
@@ -118,50 +125,60 @@ class Attack(Callback):
 
     def _prepare(self, trainer: Trainer, module: LightningModule) -> None:
         self._population = self._given or find_population(trainer, self.game, self._table)
-        layout = Layout.of(module)
+        check_ranks(trainer, self._population)
         defense = settled_defense(trainer, self.defense)
-        if not is_settled(defense):
-            raise LeakageError(
-                "trainer.callbacks: Attack stands before Defend, which finds the noise that a"
-                " target epsilon asks for; put Defend first"
-            )
-        self._match = Match(self.game, self._population, defense, layout)
-        self._curve = [self._match.at(game) for game in self.game.curve()]
+        check_order(trainer, self)
         mine = callbacks_of(trainer, Attack).index(self)
-        suffix = f"_{mine + 1}" if mine else ""  # further attacks write files of their own
         if defense.rehearses and mine:
             raise LeakageError(
                 f"trainer.callbacks: {defense.label} is fitted against the secret of one Attack,"
                 f" found {len(callbacks_of(trainer, Attack))}; train once for each secret"
             )
         label = defense_label(module, defense)
-        self._ledger = Ledger(self.game, label, self._population, self._match, suffix)
-        self._seconds.clear()
-        self._pending.clear()
+        assert self._side is not None
+        setting = Setting(self.game, self._population, defense, Layout.of(module))
+        self._play = Play(mine, setting, label, self._side)
 
     @override
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._ledger:
-            self._ledger.introduce(trainer)
-        self._first_round = trainer.current_epoch + (trainer.global_step > 0)
+        self._begin(trainer, pl_module)
         if trainer.global_step == 0:
-            self._play(trainer, pl_module, 0)
-        else:
-            _log.warning(
-                "resumed after %d epochs: rounds up to %d are not played again, and `sum` holds the"
-                " rounds of this run alone",
-                trainer.current_epoch,
-                trainer.current_epoch,
-            )
+            self._playing.take(trainer, pl_module, 0)
+
+    @property
+    def _playing(self) -> Play:
+        assert self._play is not None
+        return self._play
+
+    def _begin(self, trainer: Trainer, module: LightningModule) -> Play:
+        if not self._playing.begun:
+            self._playing.begin(trainer, module, self._keys, self._target)
+        return self._playing
 
     @override
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._playing.side.refuse_failed()
         if not self.defense.rehearses:
             return
         epoch = trainer.current_epoch
-        fitted = self._match.fitted(self._engine(trainer, pl_module, epoch), epoch)
+        engine = make_engine(trainer, pl_module, self._population, self.game, epoch)
+        fitted = self._playing.player.match.fitted(engine, epoch)
         for defend in defends(trainer, self.defense):
             defend.use(fitted)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self._playing.waits:
+            self._playing.count(batch)
+
+    @override
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        if self._playing.waits:
+            self._playing.release(trainer, pl_module)
 
     @override
     def on_train_batch_end(
@@ -172,107 +189,47 @@ class Attack(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        self._collect(trainer, most=_PENDING)
+        self._collect(trainer, _PENDING)
 
     @override
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_last_batch:
-            self._play(trainer, pl_module, trainer.current_epoch + 1)
+            self._playing.take(trainer, pl_module, trainer.current_epoch + 1)
+            self._collect(trainer, _PENDING)
         else:
             _log.warning("epoch %d ended early and is no round", trainer.current_epoch)
 
     @override
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._collect(trainer, most=0)
-        rows = self._ledger.rows if self._ledger else []
-        due = {round_ for round_ in self.game.rounds if round_ >= self._first_round}
-        missed = sorted(due - {row.round for row in rows})
-        if missed:
-            _log.warning("rounds %s were not reached and have no figures", missed)
-        if self._ledger and rows:
-            self._write(self._ledger, trainer)
-            self._ledger.conclude(trainer)
-            print(self._ledger.summary(trainer))
+        for attack in callbacks_of(trainer, Attack):
+            # Where the checkpoint was that of the end, nothing has begun.
+            attack._begin(trainer, pl_module).give(trainer)
+        self._collect(trainer, 0)
+        self._playing.side.refuse_failed()
+        self._playing.conclude(trainer)
 
     @override
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._owns_pool and self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+        if self._side is not None:
+            self._side.close()
 
     @override
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        # What was played is not lost; after an interrupt only what is ready is waited for.
+        # What was played is not lost; what is under way when training is to stop, is played when
+        # it goes on from its checkpoint.
+        stops = not isinstance(exception, Exception) or isinstance(exception, Requeued)
         with suppress(Exception):
-            self._collect(trainer, most=0 if isinstance(exception, Exception) else _PENDING)
-        if self._owns_pool and self._pool is not None:  # Lightning calls no teardown now
-            self._pool.shutdown(wait=False, cancel_futures=isinstance(exception, KeyboardInterrupt))
-
-    def _play(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
-        if round_ not in self.game.rounds:
-            return
-        start = time.perf_counter()
-        engine = self._engine(trainer, module, round_)
-        unaware = None
-        if bottlenecks(module):
-            with silenced(module):
-                unaware = self._engine(trainer, module, round_)
-        self._seconds["releases"] += time.perf_counter() - start
-        assert self._pool is not None
-        hidden = trainer.progress_bar_callback is None
-        with tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})") as bar:
-
-            def progress(step: str) -> None:
-                bar.set_description_str(f"attack, round {round_}: {step}")
-
-            for match in [self._match, *(self._curve if round_ == max(self.game.rounds) else [])]:
-                start = time.perf_counter()
-                if self._target is not None and self.game.aims_at_worst:
-                    match.aim_at(self._target)
-                submit = self._pool.submit
-                observation = match.observe(round_, engine, submit, progress, unaware)
-                self._target = match.target
-                self._seconds["releases"] += time.perf_counter() - start
-                self._pending.append((match, observation, trainer.global_step))
-                self._collect(trainer, most=_PENDING if self.game.workers > 1 else 0)
-        if engine.broken:
-            _log.warning(
-                "round %d: the gradients of %d records hold NaN or inf and count as zero; the first"
-                " is record %d",
-                round_,
-                len(engine.broken),
-                engine.broken[0],
-            )
-        if not self._plan:
-            for split, reuse in self._match.reuse.items():
-                _log.info("%s: %s", split, reuse)
-        self._tell(engine)
-
-    def _engine(self, trainer: Trainer, module: LightningModule, round_: int) -> GradientEngine:
-        return make_engine(trainer, module, self._population, self.game, round_)
+            for attack in () if stops else callbacks_of(trainer, Attack):
+                attack._playing.give(trainer)
+            self._collect(trainer, sys.maxsize if stops else 0)
+        if self._side is not None:  # Lightning calls no teardown now
+            self._side.close()
 
     def _collect(self, trainer: Trainer, most: int) -> None:
-        """Grades the rounds whose guesses are made, and waits until at most so many are left."""
-        ledger = self._ledger
-        while ledger and self._pending and (self._pending[0][1].done or len(self._pending) > most):
-            match, observation, step = self._pending.popleft()
-            start = time.perf_counter()
-            ledger.record(trainer, match, match.judge(observation), step)
-            self._seconds["grading"] += time.perf_counter() - start
-            self._write(ledger, trainer)
-
-    def _tell(self, engine: GradientEngine) -> None:
-        plan = f"{engine.plan}, p = {engine.layout.p} parameters"
-        if plan == self._plan:
-            return
-        _log.info("gradients: %s", plan)
-        if engine.unused and not self._plan:
-            _log.warning(
-                "the loss does not use %s: their gradient counts as zero", ", ".join(engine.unused)
-            )
-        self._plan = plan
-
-    def _write(self, ledger: Ledger, trainer: Trainer) -> None:
-        total = time.perf_counter() - self._started
-        ledger.write(trainer, {"fit": total} | self._seconds, self._plan)
+        """Writes down the rounds that are over, and waits until at most so many are left."""
+        attacks = callbacks_of(trainer, Attack)
+        if self._side is not None:
+            for result in self._side.collect(trainer, most):
+                attacks[result.number]._playing.write_down(trainer, result)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 
 from leakage.callbacks.defend import Defend
 from leakage.callbacks.surroundings import callbacks_of
 from leakage.defenses import Defense, NoDefense, bottlenecks, dp_of
 from leakage.errors import LeakageError
+from leakage.population import CHALLENGE, Population
 
 
 def check_training(
@@ -57,6 +58,28 @@ def check_reach(trainer: Trainer, rounds: Sequence[int], key: str) -> None:
         raise LeakageError(
             f"{key}.rounds: round {last} is played after {last} epochs, but trainer.max_epochs is"
             f" {epochs}"
+        )
+
+
+def check_order(trainer: Trainer, attack: Callback) -> None:
+    """Refuses what stands before `Defend`, and would see gradients that are never shared."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    late = callbacks_of(trainer, Defend)
+    if any(callbacks.index(defend) > callbacks.index(attack) for defend in late):
+        raise LeakageError(
+            f"trainer.callbacks: {type(attack).__name__} stands before Defend, which finds the"
+            " noise that a target epsilon asks for, and releases what is shared; put Defend first"
+        )
+
+
+def check_ranks(trainer: Trainer, population: Population) -> None:
+    """Refuses more processes than units of the challenge split: each takes a share of them."""
+    units = len(population.units[population.splits[CHALLENGE]].unique())
+    if trainer.world_size > units:
+        raise LeakageError(
+            f"trainer.devices: {trainer.world_size} processes are more than the {units} units of"
+            f" the challenge split of {population.name}, of which each takes a share; use at most"
+            f" {units}"
         )
 
 

@@ -12,6 +12,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
+from leakage.adversaries.looks import SEEN
 from leakage.callbacks.defend import Defend
 from leakage.callbacks.surroundings import callbacks_of
 from leakage.callbacks.utility import Utility
@@ -30,7 +31,7 @@ from leakage.report.rows import ALL, Row, keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
 from leakage.report.words import priced, spent, told
-from leakage.rounds import INFORMATION, SEEN, Graded
+from leakage.rounds import INFORMATION, Graded
 from leakage.rules import Game
 
 CEILING = "ceiling"
@@ -69,7 +70,9 @@ class Ledger:
         for writer in writers_of(trainer):
             introduce(writer, self._game.secret.name, told)
 
-    def record(self, trainer: Trainer, match: Match, results: Sequence[Graded], step: int) -> None:
+    def record(
+        self, trainer: Trainer, match: Match, results: Sequence[Graded], step: int, size: int
+    ) -> None:
         """Adds the figures of a round that was played after so many optimizer steps.
 
         Args:
@@ -77,10 +80,11 @@ class Ledger:
             match: that of the ledger, or one at another point of its aggregation curve.
             results: of one round.
             step: optimizer steps before it.
+            size: records of each client's batch in the real step that was scored.
         """
         for result in results:
             for knowledge in result.knowledge or ("",):
-                self._add(match, result, knowledge, step)
+                self._add(match, result, knowledge, step, size)
                 if result.layers == SEEN and match is self._match:
                     self._log(trainer, result, knowledge, step)
         if match.ceiling is not None:
@@ -95,7 +99,7 @@ class Ledger:
             for writer in writers_of(trainer):
                 draw_layers(writer, tag, step, figures)
 
-    def _add(self, match: Match, result: Graded, knowledge: str, step: int) -> None:
+    def _add(self, match: Match, result: Graded, knowledge: str, step: int, size: int = 0) -> None:
         if result.best_baseline and match is self._match:
             self._best[result.round, result.rounds] = result.best_baseline
         figures = {(ALL, metric): figure for metric, figure in result.figures.items()}
@@ -103,6 +107,7 @@ class Ledger:
             figures = {(ALL, "auroc"): result.figures["auroc"]}
         elif knowledge:
             figures |= {(f"class {v}", "asr"): figure for v, figure in result.by_class.items()}
+            figures |= self._live(match, result, size)
             if result.round == max(self._game.rounds):
                 metric = "auroc" if match.truth.clustered else "asr"
                 figures |= {(f"unit {u}", metric): figure for u, figure in result.exposed.items()}
@@ -132,6 +137,19 @@ class Ledger:
                     figure.note,
                 )
             )
+
+    def _live(self, match: Match, result: Graded, size: int) -> dict[tuple[str, str], Estimate]:
+        """What is answered of the release of each client in a real step: no trial of the game."""
+        if result.answer.live is None or match is not self._match:
+            return {}
+        note = f"of one real step on {size} records; batches of the game have {match.game.k}"
+        return {
+            (f"live {client}", f"posterior of {value}"): Estimate(
+                math.exp(log_share), math.nan, math.nan, 1, 0, note
+            )
+            for client, shares in enumerate(result.answer.live.tolist())
+            for value, log_share in zip(match.support, shares, strict=True)
+        }
 
     def conclude(self, trainer: Trainer) -> None:
         """Draws what takes all rows: attack against k and clients, and what is proven in bits."""
@@ -182,23 +200,26 @@ class Ledger:
         for logger in trainer.loggers:
             logger.log_metrics(shown, step)
 
-    def write(self, trainer: Trainer, seconds: Mapping[str, float], plan: str) -> None:
+    def write(
+        self, trainer: Trainer, seconds: Mapping[str, float], plan: str, *, goes_on: bool
+    ) -> None:
         """Writes the files anew.
 
         Args:
             trainer: knows the folder and the utility so far.
             seconds: spent in each stage so far.
             plan: how gradients were computed.
+            goes_on: whether the files of the folder are of this very run, which was killed.
         """
         if trainer.fast_dev_run or not self.rows:  # type: ignore[attr-defined]
             return  # the one leaves nothing behind, and an empty file would take a full one's place
         folder = folder_of(trainer)
         folder.mkdir(parents=True, exist_ok=True)
         table, run = (folder / f"attack{self._suffix}.csv", folder / f"run{self._suffix}.json")
-        if not self._written:
+        if not self._written and not goes_on:
             keep_earlier(table)
             keep_earlier(run)
-            self._written = True
+        self._written = True
         write_rows(table, self.rows)
         metrics = trainer.callback_metrics.items()
         utility: dict[str, float | list[float]] = {

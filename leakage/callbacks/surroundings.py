@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import default_collate
@@ -17,12 +16,11 @@ from leakage.gradients.engine import GradientEngine
 from leakage.gradients.loss import LossFunction
 from leakage.gradients.source import Source
 from leakage.gradients.updates import Local
-from leakage.population import FIT, Population
+from leakage.population import Population, probe_of
 from leakage.table import population_of, read_table
 
 Kind = TypeVar("Kind", bound=Callback)
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
-_PROBED_LABELS = 64
 
 
 class Rules(Protocol):
@@ -162,14 +160,6 @@ def as_written(module: LightningModule) -> Iterator[None]:
         yield
     finally:
         vars(module).update(compiled)
-
-
-def probe_of(population: Population) -> torch.Tensor:
-    """Records for the engine's comparison: four, and one of each further label."""
-    records = population.splits[FIT].tolist()
-    labels = population.labels.tolist()
-    of_label = {labels[record]: record for record in reversed(records)}
-    return torch.tensor(sorted({*records[:4], *list(of_label.values())[:_PROBED_LABELS]}))
 
 
 def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:

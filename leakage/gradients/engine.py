@@ -21,6 +21,7 @@ from leakage.gradients.plan import GIB, Plan
 from leakage.gradients.records import PerRecord
 from leakage.gradients.source import Source, as_it_is
 from leakage.gradients.updates import Local, Updates
+from leakage.ranks import ALONE, Ranks
 
 _log = logging.getLogger("leakage.gradients")
 
@@ -54,6 +55,7 @@ class GradientEngine:
         path: one of `PATHS`, instead of the choice.
         local: how a client trains before it shares; where left out, it shares the gradient.
         key: the part of the config that an error names.
+        ranks: processes that call alike and share the rows.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class GradientEngine:
         path: str | None = None,
         local: Local | None = None,
         key: str = "attack",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.layout = Layout.of(module)
         device = device or torch.device("cpu")
@@ -78,7 +81,7 @@ class GradientEngine:
         self._source = Source(records, collate, prepare, device)
         self._trainable = [p for p in self._loss.module.parameters() if p.requires_grad]
         self._plain = Plain(self._loss, self._source, self._trainable)
-        self._memory, self._key = memory, key
+        self._memory, self._key, self._ranks = memory, key, ranks
         comparison = Comparison(self._plain, self.layout, probe)
         self._choice = comparison.choose(path)
         self._probe, self._passed = comparison.probe, 0
@@ -90,7 +93,7 @@ class GradientEngine:
         self._trains = local is not None and (local.steps > 1 or local.batch is not None)
         # Where records mix, one step on those of all clients is not the mean of their steps.
         if local is not None and (self._trains or self._records is None):
-            self._updates = Updates(local, comparison, self._choice, memory)
+            self._updates = Updates(local, comparison, self._choice, memory, ranks)
 
     @property
     def plan(self) -> Plan:
@@ -105,14 +108,6 @@ class GradientEngine:
             self._updates.plan = plan
         else:
             self._gradients = plan
-
-    def check_layout(self, before: Layout, round_: int) -> None:
-        """Refuses a gradient of other entries than before training."""
-        if self.layout != before:
-            raise LeakageError(
-                f"model: the gradient had {before.p} entries before training and has"
-                f" {self.layout.p} in round {round_}; the trained parameters must stay the same"
-            )
 
     def plan_for(self, indices: Tensor, clients: int = 1) -> Plan:
         """How the rows of a table are computed; the arguments are those of `blocks`.
@@ -137,7 +132,7 @@ class GradientEngine:
 
     @property
     def broken(self) -> list[int]:
-        """The records that count as zero, since their gradient holds NaN or inf."""
+        """The records that count as zero here, since their gradient holds NaN or inf."""
         return sorted(self._records.broken) if self._records is not None else []
 
     def means(
@@ -193,17 +188,26 @@ class GradientEngine:
         width = self.layout.p if width is None else width
         rows = self._rows(indices, width)
         for part in indices.split(rows):
+            seeds = torch.zeros(len(part), dtype=torch.int64)
             if self._records is None:
-                means = self._one_by_one(part, generator)
-                refuse_non_finite(means, self.layout, self._loss.name)
-            elif per_record is None and self._is_dear(part):
-                means = self._plain.gradients(part, [0] * len(part))
-                if not means.sum(1).isfinite().all():  # a broken record counts as zero
-                    means = self._average(part, None, width)
-            else:
-                means = self._average(part, per_record, width)
-                self._refuse_broken(part)  # means of numbers are numbers
-            yield means.cpu()
+                seeds = torch.randint(2**62, (len(part),), generator=generator)
+            seeded = torch.cat([part, seeds.to(part)[:, None]], 1)
+            yield self._ranks.rows(seeded, lambda some: self._block(some, per_record, width)).cpu()
+
+    def _block(self, seeded: Tensor, per_record: PerRecord | None, width: int) -> Tensor:
+        """What rows share, each with the seed of what it draws at random behind its records."""
+        part, seeds = seeded[:, :-1], seeded[:, -1].tolist()
+        if self._records is None:
+            means = self._plain.gradients(part, seeds)
+            refuse_non_finite(means, self.layout, self._loss.name)
+        elif per_record is None and self._is_dear(part):
+            means = self._plain.gradients(part, seeds)
+            if not means.sum(1).isfinite().all():  # a broken record counts as zero
+                means = self._average(part, None, width)
+        else:
+            means = self._average(part, per_record, width)
+            self._refuse_broken(part)  # means of numbers are numbers
+        return means
 
     def _rows(self, indices: Tensor, width: int) -> int:
         """How many batches stand whole at once, with the factors that are kept for them."""
@@ -215,10 +219,6 @@ class GradientEngine:
             return self._gradients.rows
         rows = third // (held * indices.shape[1]) // step * step
         return max(step, min(rows, self._gradients.rows))
-
-    def _one_by_one(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        seeds = torch.randint(2**62, (len(indices),), generator=generator).tolist()
-        return self._plain.gradients(indices, seeds)
 
     def _average(self, indices: Tensor, per_record: PerRecord | None, width: int) -> Tensor:
         assert self._records is not None

@@ -54,6 +54,14 @@ class Layout:
         start = sum(self.sizes[:position])
         return slice(start, start + self.sizes[position])
 
+    def check_same(self, before: Layout, round_: int) -> None:
+        """Refuses a gradient of other entries than before training."""
+        if self != before:
+            raise LeakageError(
+                f"model: the gradient had {before.p} entries before training and has {self.p} in"
+                f" round {round_}; the trained parameters must stay the same"
+            )
+
     def select(self, patterns: Sequence[str], key: str) -> tuple[Layout, Tensor]:
         """The part of the gradient that some glob patterns over parameter names keep.
 

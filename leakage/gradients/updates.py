@@ -20,6 +20,7 @@ from leakage.gradients.loss import failing_layer
 from leakage.gradients.plan import Plan
 from leakage.gradients.records import PerRecord
 from leakage.gradients.training import NotStackedError, OneByOne, Stacked, Training
+from leakage.ranks import Ranks
 
 _log = logging.getLogger("leakage.gradients")
 
@@ -108,12 +109,20 @@ class Updates:
         comparison: has plain autograd, and the records of a probe.
         choice: what the comparison has measured.
         memory: bytes that updates may take at once, beside the weights and the records.
+        ranks: processes that call alike and share the rows.
     """
 
-    def __init__(self, local: Local, comparison: Comparison, choice: Choice, memory: int) -> None:
+    def __init__(
+        self,
+        local: Local,
+        comparison: Comparison,
+        choice: Choice,
+        memory: int,
+        ranks: Ranks,
+    ) -> None:
         self.local, self._layout, self._plain = local, comparison.layout, comparison.plain
         self._saved, self._scale, self._memory = choice.saved, choice.scale * local.steps, memory
-        self._looped = OneByOne(self._plain, local.lr)
+        self._ranks, self._looped = ranks, OneByOne(self._plain, local.lr)
         self._stacked: Stacked | None = None
         on_cpu = self._plain.source.device.type == "cpu"
         self._most = _SHORT // max(1, choice.saved) if on_cpu else sys.maxsize
@@ -148,22 +157,28 @@ class Updates:
         for part, drawn in zip(
             indices.split(self.plan.rows), seeds.split(self.plan.rows), strict=True
         ):
-            table, drawn = part.reshape(-1, k), drawn.reshape(-1, 2)  # (rows * clients, ...)
-            means = torch.zeros(len(part), self._layout.p, device=self._plain.source.device)
-            row = torch.arange(len(table), device=means.device) // clients
-            for start in range(0, len(table), chunk := self._chunk(k)):
-                some = slice(start, start + chunk)
-                means.index_add_(0, row[some], self._train(table[some], drawn[some]))
-            means /= clients
-            refuse_non_finite(
-                means,
-                self._layout,
-                self._plain.loss.name,
-                "updates",
-                f"the training of a client diverged at attack.local_lr = {self.local.lr:g}, or a"
-                " record is not finite",
-            )
-            yield means.cpu()
+            seeded = torch.cat([part.reshape(len(part), clients, k), drawn.to(part)], 2)
+            yield self._ranks.rows(seeded, self._means).cpu()
+
+    def _means(self, seeded: Tensor) -> Tensor:
+        """The mean update of rows (m, clients, k + 2): of each client its records and its seeds."""
+        m, clients, k = seeded.shape[0], seeded.shape[1], seeded.shape[2] - 2
+        table, drawn = seeded[..., :k].reshape(-1, k), seeded[..., k:].reshape(-1, 2)
+        means = torch.zeros(m, self._layout.p, device=self._plain.source.device)
+        row = torch.arange(len(table), device=means.device) // clients
+        for start in range(0, len(table), chunk := self._chunk(k)):
+            some = slice(start, start + chunk)
+            means.index_add_(0, row[some], self._train(table[some], drawn[some]))
+        means /= clients
+        refuse_non_finite(
+            means,
+            self._layout,
+            self._plain.loss.name,
+            "updates",
+            f"the training of a client diverged at attack.local_lr = {self.local.lr:g}, or a"
+            " record is not finite",
+        )
+        return means
 
     def _train(self, clients: Tensor, seeds: Tensor) -> Tensor:
         """The update of each client (m, k) under its seeds (m, 2), float32 (m, p)."""

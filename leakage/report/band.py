@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from leakage.adversaries.looks import SEEN
 from leakage.report.rows import ALL, Row
-from leakage.rounds import INFORMATION, SEEN
+from leakage.rounds import INFORMATION
 
 
 def information_figure(rows: Sequence[Row]) -> Figure:

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from leakage.adversaries.looks import SEEN
 from leakage.metrics.intervals import Estimate
 from leakage.report.rows import ALL, Row
-from leakage.rounds import SEEN
 
 
 def aggregation_figure(rows: Sequence[Row]) -> Figure:

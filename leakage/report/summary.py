@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from leakage.adversaries.looks import SEEN
 from leakage.report.rows import ALL, Row
 from leakage.report.words import with_limits
-from leakage.rounds import HEADLINE, INFORMATION, SEEN
+from leakage.rounds import HEADLINE, INFORMATION
 
 
 def summary_table(

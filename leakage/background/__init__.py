@@ -1,0 +1,1 @@
+"""Rounds that are played beside training, in a process of their own."""

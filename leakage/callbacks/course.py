@@ -1,0 +1,113 @@
+"""Which rounds of a match have been taken, and what is kept of them in the folder of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from torch import Tensor
+
+from leakage import __version__
+from leakage.archive import Archive
+from leakage.player import Played, Setting
+from leakage.ranks import of_first
+from leakage.report.rows import keep_earlier
+from leakage.snapshot import Snapshot
+
+_FREE = ("rounds", "cores", "memory", "background")  # rules that change no figure of a round
+Held = tuple[int, dict[str, Tensor], tuple[int, Tensor] | None]
+_LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn")
+
+
+class Course:
+    """The rounds so far; of several processes, the first keeps the files.
+
+    Args:
+        folder: of the rounds; None where nothing is left behind.
+        origin: that of the run whose checkpoint training goes on from, where there is one.
+        setting: of the match.
+        keys: by round, those of that checkpoint.
+
+    Attributes:
+        keys: by round, what changes with all that its figures follow from.
+        goes_on: whether the folder holds rounds of this very run, which was killed.
+    """
+
+    def __init__(
+        self, folder: Path | None, origin: Path | None, setting: Setting, keys: Mapping[int, str]
+    ) -> None:
+        self.keys, self.goes_on, self._cleared = dict(keys), False, False
+        self._archive = Archive(folder) if folder else None
+        self._origin = Archive(origin) if origin and origin != folder else None
+        rules = {name: v for name, v in setting.game.settings.items() if name not in _FREE}
+        versions = [version(library) for library in _LIBRARIES]
+        data = setting.population.fingerprint
+        self._names = (repr(rules), repr(setting.defense), data, __version__, *versions)
+        self._kept: set[int] = set()
+
+    def take(self, snapshot: Snapshot) -> Played | None:
+        """Notes a round; what was played of it before, in a run that was killed."""
+        round_, key = snapshot.round, snapshot.digest(*self._names)
+        self.keys[round_] = key
+        played = None
+        if self._archive is not None:
+            played = self._archive.load(round_, key)
+            self.goes_on |= bool(played or self._archive.weights(round_, key))
+        played = of_first(played)
+        if played is not None:
+            self._kept.add(round_)
+        return played
+
+    def before(self, now: Snapshot) -> Iterator[tuple[int, Played | Snapshot | None]]:
+        """The rounds up to a checkpoint: as they were played, or to be played; or lost.
+
+        Args:
+            now: the module; those to be played are made of copies of it.
+        """
+        for round_, key in sorted(self.keys.items()):
+            played, held = of_first(self._look_up(round_, key))
+            if played is not None:
+                yield round_, played
+            elif held is not None:
+                yield round_, now.at(round_, *held)
+            else:
+                yield round_, None
+
+    def _look_up(self, round_: int, key: str) -> tuple[Played | None, Held | None]:
+        for archive in filter(None, (self._archive, self._origin)):
+            played, held = archive.load(round_, key), archive.weights(round_, key)
+            if archive is self._archive and (played or held):
+                self.goes_on = True
+                if played:
+                    self._kept.add(round_)
+            if played:
+                return played, None
+            if held:
+                return None, (*held, archive.live(round_, key))
+        return None, None
+
+    def hold(self, snapshot: Snapshot) -> None:
+        """Keeps what a round is to be played on until it was played."""
+        if archive := self._own():
+            key, step = self.keys[snapshot.round], snapshot.step
+            archive.keep_weights(snapshot.round, key, step, snapshot.tensors)
+
+    def hold_live(self, snapshot: Snapshot) -> None:
+        """Keeps what was released of the first step of a round."""
+        if snapshot.live is not None and (archive := self._own()):
+            key, size = self.keys[snapshot.round], snapshot.size
+            archive.keep_live(snapshot.round, key, snapshot.live, size)
+
+    def keep(self, played: Played) -> None:
+        """Keeps a round that was played."""
+        if played.round not in self._kept and (archive := self._own()):
+            archive.keep(played, self.keys[played.round])
+            self._kept.add(played.round)
+
+    def _own(self) -> Archive | None:
+        """The archive to write to, once that of another run in the same place is out of the way."""
+        if self._archive is not None and not (self.goes_on or self._cleared):
+            keep_earlier(self._archive.folder)
+        self._cleared = True
+        return self._archive

@@ -1,0 +1,160 @@
+"""Where rounds are played: in a process beside training, or within it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch.distributed
+from lightning import Trainer
+from tqdm import tqdm
+
+from leakage.background.freight import pack
+from leakage.background.messages import Meeting, Result, Step
+from leakage.background.process import Background
+from leakage.errors import LeakageError
+from leakage.player import Played, Player
+from leakage.ranks import ALONE, Ranks, of_all, of_first
+from leakage.snapshot import Snapshot
+
+_LOOK = 1.0  # seconds between two looks at what else is to be done
+_log = logging.getLogger("leakage.attack")
+
+
+class Side:
+    """Plays the rounds of all attacks of a Trainer, one after the other.
+
+    Args:
+        beside: whether there is a process beside training.
+    """
+
+    def __init__(self, beside: bool) -> None:
+        self._background = Background() if beside else None
+        self._players: dict[int, Player] = {}
+        self._within: set[int] = set()
+        self._ready: list[Result] = []
+        self._ranks = ALONE
+        self._meeting: Meeting | None = None
+        self._failed: LeakageError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether a round has failed, so that no other is played."""
+        return self._failed is not None
+
+    def refuse_failed(self) -> None:
+        """Ends training because of a round that has failed, in all processes of training at once.
+
+        Once a checkpoint was written, so that what was trained is not lost.
+        """
+        said = of_all(None if self._failed is None else str(self._failed))
+        for sentence in filter(None, said):
+            raise LeakageError(sentence)
+
+    @property
+    def _waiting(self) -> int:
+        """Rounds whose figures were not handed out."""
+        under_way = self._background.waiting if self._background else 0
+        return under_way + len(self._ready)
+
+    def open(self, trainer: Trainer, number: int, player: Player) -> None:
+        """Begins the match of an attack, which all ranks do in the same order."""
+        self._players[number] = player
+        several = trainer.world_size > 1
+        if self._background is not None and player.setting.game.background:
+            if several and self._meeting is None:
+                self._meeting = _meeting(trainer)
+            try:
+                self._background.open(number, player.setting, self._meeting)
+                reason = ""
+            except Exception as error:  # of whatever the records or the rules may hold
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            reason = next(filter(None, of_all(reason)), "")
+            if not reason:
+                return
+            self._stay(number, reason)
+        self._within.add(number)
+        if several and self._ranks is ALONE:
+            self._ranks = Ranks(torch.distributed.new_group(backend="gloo"))
+
+    def play(self, trainer: Trainer, number: int, snapshot: Snapshot) -> None:
+        """Plays a round, or has it played."""
+        player = self._players[number]
+        if number not in self._within and self._background is not None:
+            population = player.setting.population
+            known = {"records": population.records, "population": population}
+            packed = pack(snapshot, known, Trainer)
+            self._background.play(number, snapshot.round, packed, player.match.target)
+            return
+        with _bar(trainer) as bar:
+
+            def progress(step: str) -> None:
+                bar.set_description_str(f"attack, round {snapshot.round}: {step}")
+
+            played = player.play(snapshot, progress, self._ranks)
+        self._judge(number, played)
+
+    def recall(self, number: int, played: Played) -> None:
+        """Grades a round that was played before."""
+        if number not in self._within and self._background is not None:
+            self._background.recall(number, played)
+        else:
+            self._judge(number, played)
+
+    def collect(self, trainer: Trainer, most: int) -> Iterator[Result]:
+        """The figures of the rounds that are over, in their order; waits while more are not.
+
+        Args:
+            trainer: shows what is under way.
+            most: rounds that may be left.
+        """
+        yield from self._results(0, lambda step: None)
+        if self._waiting <= most or self.failed:
+            return
+        with _bar(trainer) as bar:
+
+            def progress(step: Step) -> None:
+                bar.set_description_str(f"attack, round {step.round}: {step.text}")
+
+            while self._waiting > most and not self.failed:
+                yield from self._results(_LOOK, progress)
+
+    def _results(self, wait: float, progress: Callable[[Step], None]) -> list[Result]:
+        found, self._ready = self._ready, []
+        if self._background is not None and self._background.waiting and not self.failed:
+            try:
+                found += self._background.results(0 if found else wait, progress)
+            except LeakageError as error:
+                self._failed = error
+                _log.error("%s; training ends with its next checkpoint", error)
+        return found
+
+    def close(self) -> None:
+        """Ends the process beside training, whatever it is at."""
+        if self._background is not None:
+            self._background.close()
+            self._background = None
+
+    def _judge(self, number: int, played: Played) -> None:
+        figures = [] if self._ranks.rank else self._players[number].judge(played)
+        self._ready.append(Result(number, played, figures))
+
+    def _stay(self, number: int, reason: str) -> None:
+        _log.info("rounds are played within training, which waits for them: %s", reason)
+
+
+def _bar(trainer: Trainer) -> tqdm[Any]:
+    hidden = trainer.progress_bar_callback is None or not trainer.is_global_zero
+    return tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})")
+
+
+def _meeting(trainer: Trainer) -> Meeting:
+    """A free port of the machine of rank 0, where the processes beside training meet."""
+    environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = of_first(free.getsockname()[1])
+    size = trainer.world_size
+    return Meeting(environment.main_address, port, trainer.global_rank, size)

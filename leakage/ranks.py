@@ -1,0 +1,90 @@
+"""Several processes that share one piece of work, each the same way and in the same order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.distributed import (
+    ProcessGroup,
+    all_gather_object,
+    broadcast_object_list,
+    get_world_size,
+    is_available,
+    is_initialized,
+)
+
+from leakage.errors import LeakageError
+
+T = TypeVar("T")
+
+
+class Ranks:
+    """The processes of a group; without one, this process alone.
+
+    Args:
+        group: of a backend for the CPU.
+
+    Attributes:
+        rank: of this process, 0..size-1.
+        size: how many there are.
+    """
+
+    def __init__(self, group: ProcessGroup | None = None) -> None:
+        self._group = group
+        self.rank = 0 if group is None else group.rank()
+        self.size = 1 if group is None else group.size()
+
+    def gather(self, compute: Callable[[], T]) -> list[T]:
+        """What each process computes, in the order of ranks; an error in one is one in all."""
+        if self._group is None:
+            return [compute()]
+        mine: T | None = None
+        error: Exception | None = None
+        try:
+            mine = compute()
+        except Exception as raised:  # the others would wait for this one
+            error = raised
+        told: list[Any] = [None] * self.size
+        said = None if error is None else str(error).strip() or type(error).__name__
+        all_gather_object(told, (mine, said), group=self._group)
+        if error is not None:
+            raise error
+        for rank, (_, other) in enumerate(told):
+            if other is not None:
+                raise LeakageError(f"rank {rank}: {other}")
+        return [found for found, _ in told]
+
+    def rows(self, table: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        """What a map of rows (n, ...) to rows gives, each process taking an equal share of them."""
+        if self.size == 1:
+            return compute(table)
+        share = table.tensor_split(self.size)[self.rank]
+        # A process without a row still takes part, with the first one, and drops what comes out.
+        parts = self.gather(
+            lambda: compute(share if len(share) else table[:1]).cpu()[: len(share)].numpy()
+        )
+        return torch.cat([torch.from_numpy(part) for part in parts])
+
+
+ALONE = Ranks()
+
+
+def of_all(mine: T) -> list[T]:
+    """What each process of training has, in the order of ranks; all must ask at once."""
+    if not (is_available() and is_initialized()):
+        return [mine]
+    told: list[Any] = [None] * get_world_size()
+    all_gather_object(told, mine)
+    return told
+
+
+def of_first(mine: T) -> T:
+    """What the first process of training has; all must ask at once."""
+    if not (is_available() and is_initialized()):
+        return mine
+    told = [mine]
+    broadcast_object_list(told)
+    return told[0]

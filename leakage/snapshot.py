@@ -1,0 +1,93 @@
+"""The state of a round that adversaries are shown: a module as it was, on its way to them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from leakage.gradients.engine import GradientEngine
+from leakage.gradients.loss import Loss
+from leakage.gradients.source import Source
+from leakage.population import Population, probe_of
+from leakage.ranks import ALONE, Ranks
+from leakage.rules import Game
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The weights of a round, and what makes batches for them.
+
+    Args:
+        round: epochs before it.
+        step: optimizer steps before it.
+        module: a copy that training does not reach.
+        source: of its batches.
+        live: what clients released of the first step after it, float32 (w, p), where they did.
+        size: records of each client's batch in that step.
+    """
+
+    round: int
+    step: int
+    module: nn.Module
+    source: Source
+    live: Tensor | None = None
+    size: int = 0
+
+    @classmethod
+    def of(cls, module: nn.Module, source: Source, round_: int, step: int) -> Snapshot:
+        """Copies a module as it is now."""
+        return cls(round_, step, Loss(module, round_).module, source)
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every weight and buffer by its name, a shared one once."""
+        named = (*self.module.named_parameters(), *self.module.named_buffers())
+        return {name: tensor.detach() for name, tensor in named}
+
+    def at(
+        self, round_: int, step: int, tensors: Mapping[str, Tensor], live: tuple[int, Tensor] | None
+    ) -> Snapshot:
+        """One of an earlier round: a copy at its weights.
+
+        Args:
+            round_: epochs before it.
+            step: optimizer steps before it.
+            tensors: weights and buffers by name.
+            live: the size of batches and the releases of the first step after it.
+        """
+        earlier = Snapshot.of(self.module, self.source, round_, step)
+        progress = getattr(earlier.module, "_trainer", None)
+        if progress is not None:
+            progress.global_step = step
+        with torch.no_grad():
+            for name, tensor in earlier.tensors.items():
+                tensor.copy_(tensors[name])
+        return earlier if live is None else replace(earlier, size=live[0], live=live[1])
+
+    def digest(self, *names: str) -> str:
+        """Text that changes with any weight, and with any of the names."""
+        digest = hashlib.sha256(repr((self.round, *names)).encode())
+        for name, tensor in self.tensors.items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:32]
+
+    def engine(self, population: Population, game: Game, ranks: Ranks = ALONE) -> GradientEngine:
+        """Gradients at these weights."""
+        return GradientEngine(
+            self.module,
+            self.source.records,
+            probe_of(population),
+            epoch=self.round,
+            collate=self.source.collate,
+            prepare=self.source.prepare,
+            loss=game.loss,
+            device=self.source.device if self.source.device.type == "cuda" else None,
+            memory=int(game.memory * 2**30),
+            local=game.local,
+            ranks=ranks,
+        )
