@@ -34,6 +34,7 @@ ORDER = (
     "table",
     "secrets",
     "gradients",
+    "distributed",
     "accounting",
     "defenses",
     "releases",
@@ -57,9 +58,9 @@ PLUGGED = {
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}
-LIGHTNING = {"data", "models", "callbacks", "cli"}
+LIGHTNING = {"data", "models", "distributed", "callbacks", "cli"}
 NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
-HOOKED = {"callbacks", "data", "models"}
+HOOKED = {"callbacks", "data", "distributed", "models"}
 KWARGS = {
     ("leakage.cli.auditing", "instantiate_trainer"),
     ("leakage.cli.training", "instantiate_trainer"),
