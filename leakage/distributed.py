@@ -113,6 +113,15 @@ class Clients(DDPStrategy):
             _copy_from_first([*self.model.parameters(), *self.model.buffers()])
 
     @override
+    def training_step(self, *args: Any) -> Any:
+        output = super().training_step(*args)
+        assert self.lightning_module is not None
+        if output is None and self.lightning_module.automatic_optimization:
+            # Lightning refuses None on ranks; this is a loss of nothing.
+            return torch.zeros((), device=self.root_device, requires_grad=True)
+        return output
+
+    @override
     def barrier(self, name: str | None = None) -> None:
         with _together():
             super().barrier(name)
