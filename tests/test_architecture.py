@@ -35,6 +35,7 @@ ORDER = (
     "table",
     "secrets",
     "gradients",
+    "distributed",
     "accounting",
     "defenses",
     "releases",
@@ -62,9 +63,9 @@ PLUGGED = {
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}
-LIGHTNING = {"data", "models", "callbacks", "cli"}
+LIGHTNING = {"data", "models", "distributed", "callbacks", "cli"}
 NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
-HOOKED = {"callbacks", "data", "models"}
+HOOKED = {"callbacks", "data", "distributed", "models"}
 KWARGS = {
     ("leakage.cli.auditing", "instantiate_trainer"),
     ("leakage.cli.training", "instantiate_trainer"),

@@ -39,7 +39,6 @@ from torch.utils.data import (
 from leakage.accounting.training import training_epsilon
 from leakage.callbacks import Capture, Defend, private
 from leakage.callbacks.poisson import PoissonBatches
-from leakage.callbacks.private import PrivateTraining
 from leakage.callbacks.records import BatchRecords
 from leakage.defenses import DP, Chain, Defense, Pruning, RecordPruning, Sign, dp
 from leakage.errors import LeakageError
@@ -1061,16 +1060,6 @@ def test_a_dry_run_is_not_refused(tmp_path: Path) -> None:
     defend = Defend(DP(batch=B, sigma=1.0))
     fit(tmp_path, tabular(), defend, fast_dev_run=2)
     assert defend.privacy()["steps"] == 2
-
-
-def test_several_processes_are_refused() -> None:
-    runner = trainer(Path(), devices=2, strategy="ddp")
-    with pytest.raises(LeakageError) as error:
-        PrivateTraining(DP(batch=B, sigma=1.0), SEED).prepare(runner, tabular())
-    assert (
-        str(error.value)
-        == "trainer.devices: DP trains in one process, got 2; set trainer.devices to 1"
-    )
 
 
 class Manual(Tabular):

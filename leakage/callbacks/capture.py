@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from leakage.callbacks.defend import Defend
+from leakage.distributed import check_strategy
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient
@@ -21,11 +22,12 @@ class Capture(Callback):
     """Writes the release of optimizer steps to `captures/step_N.safetensors` beside the logs.
 
     A file holds `gradient`, float32 (p,), and in its metadata the layers with their shapes. It
-    is sensitive, so only its owner can read it. Runs after `Defend`.
+    is sensitive, so only its owner can read it. Runs after `Defend`. Several ranks write what
+    each of them releases, as `step_N_rankR.safetensors`.
 
     Args:
         every: a step is kept if its number, from 0, is a multiple of it.
-        limit: the most files that are written.
+        limit: the most files that are written, by each rank.
     """
 
     def __init__(self, every: int = 1, limit: int = 100) -> None:
@@ -36,6 +38,7 @@ class Capture(Callback):
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        check_strategy(trainer, "Capture")
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         late = [c for c in callbacks[callbacks.index(self) :] if isinstance(c, Defend)]
         if late:
@@ -61,5 +64,6 @@ class Capture(Callback):
             {"gradient": read_shared_gradient(pl_module).cpu()},
             metadata={"step": str(step), "layers": json.dumps(shapes)},
         )
-        write_whole(folder / f"step_{step:07d}.safetensors", data, private=True)
+        of_rank = f"_rank{trainer.global_rank}" if trainer.world_size > 1 else ""
+        write_whole(folder / f"step_{step:07d}{of_rank}.safetensors", data, private=True)
         self._written += 1

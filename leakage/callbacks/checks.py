@@ -9,6 +9,7 @@ from lightning import Callback, LightningModule, Trainer
 from leakage.callbacks.defend import Defend
 from leakage.callbacks.surroundings import callbacks_of
 from leakage.defenses import Defense, NoDefense, bottlenecks, dp_of
+from leakage.distributed import check_strategy
 from leakage.errors import LeakageError
 from leakage.population import CHALLENGE, Population
 
@@ -16,7 +17,7 @@ from leakage.population import CHALLENGE, Population
 def check_training(
     trainer: Trainer, module: LightningModule, defense: Defense, *, key: str, named_loss: bool
 ) -> None:
-    """Refuses a defense that training lacks, a training_step that is no loss, many processes.
+    """Refuses a defense that training lacks, a training_step that is no loss, ranks that average.
 
     Args:
         trainer: about to train.
@@ -44,7 +45,8 @@ def check_training(
             f"model {type(module).__name__}: under manual optimization training_step is no loss;"
             f" set automatic_optimization to True, or name a function in {key}.loss"
         )
-    if trainer.world_size > 1:
+    check_strategy(trainer, f"the {key}")
+    if trainer.world_size > 1 and key == "audit":
         raise LeakageError(
             f"trainer.devices: the {key} runs in one process, got {trainer.world_size};"
             " set trainer.devices to 1"

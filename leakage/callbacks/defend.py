@@ -15,6 +15,7 @@ from leakage.callbacks.private import PrivateTraining
 from leakage.callbacks.records import BatchRecords, count_records, engine_of
 from leakage.defenses import Defense, dp_of
 from leakage.defenses.checks import checked_release
+from leakage.distributed import check_strategy, gathered, rank, world
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
@@ -28,8 +29,10 @@ _log = logging.getLogger("leakage.defend")
 class Defend(Callback):
     """Replaces the shared gradient of each optimizer step by its release.
 
-    Under DP, batches become Poisson samples of the training data, a record with NaN or inf counts
-    as zero, and each epoch logs `privacy/epsilon_training`.
+    Each rank of `leakage.distributed.Clients` releases its own, under noise of its own, before the
+    mean over the ranks. Under DP, batches become Poisson samples of the training data, of which
+    each rank keeps its own share, a record with NaN or inf counts as zero, and each epoch logs
+    `privacy/epsilon_training`.
 
     Args:
         defense: M, the same object that the challenger runs.
@@ -48,6 +51,7 @@ class Defend(Callback):
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "fit":
+            check_strategy(trainer, "Defend")
             self._refuse_accumulation(trainer)
             if self.defense.reads_secret:
                 raise LeakageError(
@@ -200,10 +204,18 @@ class Defend(Callback):
     @override
     def state_dict(self) -> dict[str, Any]:
         private = {} if self._private is None else self._private.state_dict()
-        return {"generator": self._generator.get_state(), **private}
+        return {"ranks": gathered({"generator": self._generator.get_state(), **private})}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._generator.set_state(state_dict["generator"])
-        if self._private is not None and "steps" in state_dict:
-            self._private.load_state_dict(state_dict)
+        states = state_dict["ranks"]
+        if len(states) != world():
+            raise LeakageError(
+                f"ckpt_path: training so far was on {len(states)} ranks, each with noise of its"
+                f" own, and would go on on {world()}; set trainer.devices and trainer.num_nodes to"
+                " what they were"
+            )
+        own = states[rank()]
+        self._generator.set_state(own["generator"])
+        if self._private is not None and "steps" in own:
+            self._private.load_state_dict(own)

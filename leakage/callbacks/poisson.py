@@ -27,22 +27,38 @@ _log = logging.getLogger("leakage.defend")
 class PoissonBatches(Sampler[list[int]]):
     """Record indices step by step; each of N records is in each batch with the chance q = B / N.
 
+    Of several ranks each draws from a share of its own, every `ranks`-th record, of which the
+    smallest counts: N is its size, so that q is the same for every record on every rank.
+
     The draw of a step follows from the seed and the number of the step alone, so that a resumed
     run goes on with the draws of an uninterrupted one. A draw without a record becomes a batch of
-    record 0, which does not count: `sizes` says 0 of it.
+    one, which does not count: `sizes` says 0 of it.
 
     Args:
-        records: N.
+        records: of the training set.
         batch: B, the records of a batch on average, at most N.
         seed: of the draws.
         taken: tells how many steps were taken when an iteration starts.
+        rank: whose share is drawn from.
+        ranks: at most as many as records.
     """
 
-    def __init__(self, records: int, batch: int, seed: int, taken: Callable[[], int]) -> None:
-        self.records, self.q = records, batch / records
+    def __init__(
+        self,
+        records: int,
+        batch: int,
+        seed: int,
+        taken: Callable[[], int],
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.records = records // ranks
+        self.q = batch / self.records
         self.sizes: dict[int, int] = {}
-        self._steps = -(-records // batch)
+        largest = -(-records // ranks)
+        self._steps = -(-largest // batch)  # the same on all ranks
         self._seed, self._taken = seed, taken
+        self._all, self._rank, self._ranks = records, rank, ranks
 
     def __len__(self) -> int:
         return self._steps  # of an epoch, in which a record is drawn about once
@@ -59,11 +75,12 @@ class PoissonBatches(Sampler[list[int]]):
                 generator = torch_generator(self._seed, "poisson", step // len(self))
             drawn = self._draw(generator)
             self.sizes[step] = len(drawn)
-            yield drawn or [0]
+            yield drawn or [self._rank]
 
     def _draw(self, generator: torch.Generator) -> list[int]:
         # In float64: the steps of a float32 draw are 6e-8, which is not little beside a small q.
-        chances = torch.rand(self.records, generator=generator, dtype=torch.float64)
+        chances = torch.rand(self._all, generator=generator, dtype=torch.float64)
+        chances[torch.arange(self._all) % self._ranks != self._rank] = 1.0  # others' records
         return (chances < self.q).nonzero().flatten().tolist()
 
 
@@ -85,12 +102,16 @@ def draw_by_poisson(trainer: Trainer, batch: int, seed: int, taken: Callable[[],
     source = trainer.fit_loop._data_source
     loader = _refuse_other_loaders(source.dataloader())
     assert isinstance(loader.dataset, Sized)
-    records = len(loader.dataset)
-    if batch > records:
+    records, ranks = len(loader.dataset), trainer.world_size
+    if batch > records // ranks:
+        share = f"{records // ranks} that the smallest share of {ranks} ranks has of the "
         raise LeakageError(
-            f"defense.batch: {batch} records are more than the {records} of the training set"
+            f"defense.batch: {batch} records are more than the {share if ranks > 1 else ''}"
+            f"{records} of the training set"
         )
-    batches = PoissonBatches(records, batch, seed, taken)
+    batches = PoissonBatches(records, batch, seed, taken, trainer.global_rank, ranks)
+    if ranks > 1:  # that of Lightning gives a rank other records in each epoch
+        trainer._accelerator_connector.use_distributed_sampler = False
     if loader.batch_size != batch:
         _log.info(
             "the loader's batches of %s records became Poisson ones of %d on average",

@@ -17,11 +17,6 @@ def refuse_trainer(trainer: Trainer, module: LightningModule) -> None:
             f"model {type(module).__name__}: DP releases one gradient a batch, but under manual"
             " optimization training_step steps by itself; set automatic_optimization to True"
         )
-    if trainer.world_size > 1:
-        raise LeakageError(
-            f"trainer.devices: DP trains in one process, got {trainer.world_size}; set"
-            " trainer.devices to 1"
-        )
     limit = trainer.limit_train_batches
     if trainer.overfit_batches:  # type: ignore[attr-defined]
         raise LeakageError(

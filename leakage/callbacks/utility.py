@@ -15,6 +15,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from leakage.callbacks.surroundings import as_written, make_source
+from leakage.distributed import gathered, rank, world
 from leakage.errors import LeakageError
 from leakage.gradients.state import State
 from leakage.metrics.intervals import Estimate
@@ -44,8 +45,8 @@ class Utility(Callback):
     """Counts, at the end of training, which validation and test records a module is right about.
 
     The module needs a method `hits` as in `Predicts`. It is called in evaluation mode, on all
-    records of the two splits, whatever the Trainer limits. Training is not disturbed. Stands
-    before `Attack`, which tells of it.
+    records of the two splits, whatever the Trainer limits; ranks share them, and each record
+    counts once. Training is not disturbed. Stands before `Attack`, which tells of it.
 
     In Python, with the same seed before each of the two runs::
 
@@ -129,7 +130,7 @@ class Utility(Callback):
             return
         start = time.perf_counter()
         for split, (records, _, units) in self._judged.items():
-            self.hits[split] = self._predict(trainer, pl_module, records)
+            self.hits[split] = self._predict_together(trainer, pl_module, records)
             figure = accuracy(self.hits[split].numpy(), units.numpy())
             self.figures[f"{split}_accuracy"] = figure
         self.seconds["utility"] = time.perf_counter() - start
@@ -170,15 +171,25 @@ class Utility(Callback):
                     " those of this run; give both the same data and the same seed of the splits"
                 )
 
+    def _predict_together(
+        self, trainer: Trainer, module: LightningModule, records: Tensor
+    ) -> Tensor:
+        """The same as `_predict`, of which each rank does its share."""
+        hits = torch.empty(len(records), dtype=torch.bool)
+        mine = records[rank() :: world()]
+        for other, part in enumerate(gathered(self._predict(trainer, module, mine))):
+            hits[other :: world()] = part
+        return hits
+
     def _predict(self, trainer: Trainer, module: LightningModule, records: Tensor) -> Tensor:
         """Whether the label of each record is predicted, bool (n,)."""
         assert self._population is not None
         source = make_source(trainer, module, self._population)
         size = getattr(trainer.train_dataloader, "batch_size", None) or _BATCH
         precision = trainer.precision_plugin
-        found = []
+        found = [torch.empty(0, dtype=torch.bool)]
         with _observed(module), precision.forward_context():
-            for indices in records.split(size):
+            for indices in records.split(size) if len(records) else ():
                 batch = precision.convert_input(source.batch(indices))
                 hits = cast(Predicts, module).hits(batch)
                 _check_hits(hits, len(indices), type(module).__name__)
@@ -191,7 +202,8 @@ class Utility(Callback):
             figure = self.figures.get(name)
             if figure is None:
                 continue
-            if tag not in trainer.callback_metrics:  # else the module has logged it by itself
+            # Else the module has logged it by itself; of ranks, some count a record twice.
+            if tag not in trainer.callback_metrics or trainer.world_size > 1:
                 told[tag] = figure.value
             told |= {f"{tag}_low": figure.low, f"{tag}_high": figure.high}
         told = {tag: value for tag, value in told.items() if math.isfinite(value)}

@@ -16,6 +16,7 @@ from typing_extensions import override
 from leakage.callbacks import Attack, Defend, Utility
 from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import Defense, NoDefense
+from leakage.distributed import Clients
 from leakage.randomness import isolated
 from leakage.rules import Game
 
@@ -52,6 +53,8 @@ class LeakageCLI(DefendedCLI):
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        if self._has_ranks():
+            kwargs["strategy"] = Clients()
         trainer = super().instantiate_trainer(**kwargs)
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if self._twin is not None:
@@ -65,6 +68,20 @@ class LeakageCLI(DefendedCLI):
             ours.insert(0, Defend(defense, game.seed))
         callbacks[:0] = ours  # a Capture of the config then sees what Defend releases
         return trainer
+
+    def _has_ranks(self) -> bool:
+        """Whether several processes train where nothing says how, which becomes one client each."""
+        asked = self._get(self.config_init, "trainer")
+        alone = str(asked["devices"]) == "1" and asked["num_nodes"] == 1
+        if alone or asked["strategy"] not in ("auto", "ddp"):
+            return False
+        names = ("accelerator", "devices", "num_nodes", "strategy", "plugins")
+        kept: dict[str, Any] = {name: asked[name] for name in names}
+        with _quiet():
+            tried = Trainer(
+                **kept, logger=False, enable_checkpointing=False, enable_progress_bar=False
+            )
+        return tried.world_size > 1
 
     def _costs_utility(self, defense: Defense) -> bool:
         """Whether there is a defense to compare with none, and a seed that a twin could have."""

@@ -74,7 +74,8 @@ class Classifier(LightningModule):
     def _evaluate(self, batch: Any, stage: str, metrics: MetricCollection) -> None:
         x, y = batch
         logits = self(x)
-        self.log(f"utility/{stage}_loss", F.cross_entropy(logits, y), prog_bar=stage == "val")
+        loss = F.cross_entropy(logits, y)
+        self.log(f"utility/{stage}_loss", loss, prog_bar=stage == "val", sync_dist=True)
         # Probabilities, since torchmetrics guesses from the range of raw scores what they are.
         if not self.trainer.sanity_checking:  # on a few records, which may lack a label
             metrics.update(logits.double().softmax(1), y)
