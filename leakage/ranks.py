@@ -7,14 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributed import (
-    ProcessGroup,
-    all_gather_object,
-    broadcast_object_list,
-    get_world_size,
-    is_available,
-    is_initialized,
-)
+from torch.distributed import ProcessGroup, all_gather_object
 
 from leakage.errors import LeakageError
 
@@ -70,21 +63,3 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-def of_all(mine: T) -> list[T]:
-    """What each process of training has, in the order of ranks; all must ask at once."""
-    if not (is_available() and is_initialized()):
-        return [mine]
-    told: list[Any] = [None] * get_world_size()
-    all_gather_object(told, mine)
-    return told
-
-
-def of_first(mine: T) -> T:
-    """What the first process of training has; all must ask at once."""
-    if not (is_available() and is_initialized()):
-        return mine
-    told = [mine]
-    broadcast_object_list(told)
-    return told[0]

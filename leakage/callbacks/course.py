@@ -10,8 +10,8 @@ from torch import Tensor
 
 from leakage import __version__
 from leakage.archive import Archive
+from leakage.distributed import gathered
 from leakage.player import Played, Setting
-from leakage.ranks import of_first
 from leakage.report.rows import keep_earlier
 from leakage.snapshot import Snapshot
 
@@ -54,7 +54,7 @@ class Course:
         if self._archive is not None:
             played = self._archive.load(round_, key)
             self.goes_on |= bool(played or self._archive.weights(round_, key))
-        played = of_first(played)
+        played = gathered(played)[0]
         if played is not None:
             self._kept.add(round_)
         return played
@@ -66,7 +66,7 @@ class Course:
             now: the module; those to be played are made of copies of it.
         """
         for round_, key in sorted(self.keys.items()):
-            played, held = of_first(self._look_up(round_, key))
+            played, held = gathered(self._look_up(round_, key))[0]
             if played is not None:
                 yield round_, played
             elif held is not None:

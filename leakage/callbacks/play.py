@@ -19,9 +19,9 @@ from leakage.callbacks.ledger import Ledger, folder_of
 from leakage.callbacks.records import count_records
 from leakage.callbacks.sides import Side
 from leakage.callbacks.surroundings import as_written, make_source
+from leakage.distributed import gathered
 from leakage.gradients.shared import read_shared_gradient
 from leakage.player import Played, Player, Setting
-from leakage.ranks import of_all
 from leakage.snapshot import Snapshot
 
 _log = logging.getLogger("leakage.attack")
@@ -144,7 +144,7 @@ class Play:
     def release(self, trainer: Trainer, module: LightningModule) -> None:
         """Has the round that waits played, with what all clients release of this step."""
         assert self._due is not None
-        live = torch.stack(of_all(read_shared_gradient(module).cpu()))
+        live = torch.stack(gathered(read_shared_gradient(module).cpu()))
         self._due = replace(self._due, live=live, size=self._size)
         self.give(trainer)
 

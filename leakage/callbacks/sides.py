@@ -14,9 +14,10 @@ from tqdm import tqdm
 from leakage.background.freight import pack
 from leakage.background.messages import Meeting, Result, Step
 from leakage.background.process import Background
+from leakage.distributed import gathered
 from leakage.errors import LeakageError
 from leakage.player import Played, Player
-from leakage.ranks import ALONE, Ranks, of_all, of_first
+from leakage.ranks import ALONE, Ranks
 from leakage.snapshot import Snapshot
 
 _LOOK = 1.0  # seconds between two looks at what else is to be done
@@ -49,7 +50,7 @@ class Side:
 
         Once a checkpoint was written, so that what was trained is not lost.
         """
-        said = of_all(None if self._failed is None else str(self._failed))
+        said = gathered(None if self._failed is None else str(self._failed))
         for sentence in filter(None, said):
             raise LeakageError(sentence)
 
@@ -71,7 +72,7 @@ class Side:
                 reason = ""
             except Exception as error:  # of whatever the records or the rules may hold
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            reason = next(filter(None, of_all(reason)), "")
+            reason = next(filter(None, gathered(reason)), "")
             if not reason:
                 return
             self._stay(number, reason)
@@ -118,7 +119,8 @@ class Side:
             def progress(step: Step) -> None:
                 bar.set_description_str(f"attack, round {step.round}: {step.text}")
 
-            while self._waiting > most and not self.failed:
+            # Of a run that is told to stop, the rest is played when it goes on.
+            while self._waiting > most and not (self.failed or trainer.received_sigterm):
                 yield from self._results(_LOOK, progress)
 
     def _results(self, wait: float, progress: Callable[[Step], None]) -> list[Result]:
@@ -155,6 +157,6 @@ def _meeting(trainer: Trainer) -> Meeting:
     environment = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
     with socket.socket() as free:
         free.bind(("", 0))
-        port = of_first(free.getsockname()[1])
+        port = gathered(free.getsockname()[1])[0]
     size = trainer.world_size
     return Meeting(environment.main_address, port, trainer.global_rank, size)
