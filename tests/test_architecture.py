@@ -25,6 +25,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "leakage"
 # Data flows from left to right; a part imports itself and what stands before it.
 ORDER = (
     "errors",
+    "writing",
     "quiet",
     "randomness",
     "fields",
@@ -52,7 +53,7 @@ ORDER = (
 )
 # What is plugged in knows no more of the game than the records.
 PLUGGED = {
-    "data": {"errors", "randomness", "fields", "population", "data"},
+    "data": {"errors", "writing", "randomness", "fields", "population", "data"},
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}

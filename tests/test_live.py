@@ -20,7 +20,6 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from leakage.callbacks import Capture, Defend
-from leakage.callbacks.capture import write_private
 from leakage.callbacks.defend import count_records
 from leakage.defenses import Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
@@ -342,17 +341,6 @@ def test_a_capture_is_its_owners_alone_and_names_the_layers(tmp_path: Path) -> N
         assert layers == dict(zip(layout.names, layout.shapes, strict=True))
         assert list(layers) == list(layout.names)
         assert metadata["step"] == str(step)
-
-
-def test_a_private_file_replaces_an_open_one_and_leaves_no_part(tmp_path: Path) -> None:
-    path = tmp_path / "gradient"
-    path.write_bytes(b"old")
-    path.chmod(0o644)
-    (tmp_path / "gradient.part").write_bytes(b"of a run that was killed")
-    write_private(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(

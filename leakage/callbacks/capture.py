@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -15,6 +14,7 @@ from leakage.callbacks.defend import Defend
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.gradients.shared import read_shared_gradient
+from leakage.writing import write_whole
 
 
 class Capture(Callback):
@@ -61,14 +61,5 @@ class Capture(Callback):
             {"gradient": read_shared_gradient(pl_module).cpu()},
             metadata={"step": str(step), "layers": json.dumps(shapes)},
         )
-        write_private(folder / f"step_{step:07d}.safetensors", data)
+        write_whole(folder / f"step_{step:07d}.safetensors", data, private=True)
         self._written += 1
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """Writes a file that only its owner can read, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    part.replace(path)

@@ -9,7 +9,6 @@ from lightning import Trainer
 
 from leakage.audit.auditor import Auditor
 from leakage.audit.rules import AuditRules
-from leakage.callbacks.capture import write_private
 from leakage.callbacks.ledger import folder_of, writers_of
 from leakage.population import Population
 from leakage.report.canaries import canary_files
@@ -18,6 +17,7 @@ from leakage.report.epsilons import EpsilonRow, epsilon_rows, epsilon_table
 from leakage.report.rows import keep_earlier, write_rows
 from leakage.report.run import write_run
 from leakage.report.verdicts import verdict
+from leakage.writing import write_whole
 
 
 class Docket:
@@ -84,7 +84,7 @@ class Docket:
         keep_earlier(private)
         private.mkdir(mode=0o700)
         for name, data in canary_files(self._auditor).items():
-            write_private(private / name, data)
+            write_whole(private / name, data, private=True)
 
     def summary(self, trainer: Trainer) -> str:
         """The table that an audit ends with, and where the files are."""

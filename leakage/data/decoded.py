@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from leakage.data.unreadable import Unreadable, UnreadableError
+from leakage.errors import LeakageError
+from leakage.writing import whole
 
 logger = logging.getLogger("leakage.data")
 
@@ -88,12 +89,12 @@ def decode(
         found = _decode(files, decoder)
         try:
             _keep(*found, path)
-        except OSError as error:
+        except (OSError, SafetensorError, LeakageError) as error:
             logger.warning(
                 "%s: what was decoded cannot be kept there (%s), so each run decodes the files"
                 " again",
                 path.parent,
-                error.strerror,
+                getattr(error, "strerror", error),
             )
         else:
             found = _read(path) or found  # mapped from the file, the memory is free again
@@ -179,16 +180,11 @@ def _decode(files: Sequence[Path], decoder: Decoder) -> tuple[Decoded, _Told]:
 
 
 def _keep(decoded: Decoded, told: _Told, path: Path) -> None:
-    """Writes the file so that it is there as a whole or not at all, and no other of its kind."""
+    """Leaves this file and no other of its kind."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     words = json.dumps([list(told.failed.items()), told.remarks])
-    try:
-        save_file({"x": decoded.x, "position": decoded.position}, temporary, {"words": words})
-        temporary.chmod(0o600)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path, private=True) as file:
+        save_file({"x": decoded.x, "position": decoded.position}, Path(file.name), {"words": words})
     for other in path.parent.glob(f"{path.name.split('-')[0]}-*.safetensors"):
         if other != path:
             other.unlink(missing_ok=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from leakage.writing import write_whole
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -74,13 +77,12 @@ def keep_earlier(path: Path) -> None:
 def write_rows(path: Path, rows: Sequence[DataclassInstance]) -> None:
     """Writes a table anew, one row or more of one kind, so that a reader never sees half of it."""
     names = [field.name for field in fields(rows[0])]
-    part = path.with_suffix(".csv.part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
-        for row in rows:
-            writer.writerow([_text(getattr(row, name)) for name in names])
-    part.replace(path)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([_text(getattr(row, name)) for name in names])
+    write_whole(path, text.getvalue())
 
 
 def _text(value: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from leakage import __version__
 from leakage.population import Population
+from leakage.writing import write_whole
 
 _LIBRARIES = ("torch", "lightning", "scikit-learn", "numpy", "scipy", "torchmetrics")
 _ACCOUNTED = ("opacus", "dp-accounting")
@@ -55,9 +56,7 @@ def write_run(
             library: version(library) for library in (*_LIBRARIES, *(_ACCOUNTED if privacy else ()))
         },
     }
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(run, indent=2) + "\n")
 
 
 def _number(value: float) -> float | str:

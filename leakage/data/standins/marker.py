@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from leakage.data.download import sha256_of
 from leakage.errors import LeakageError
+from leakage.writing import write_whole
 
 MARKER = "standin.json"
 
@@ -90,7 +90,7 @@ class StandIn:
                 # else a kill would leave files that the new marker does not describe
                 for name in marker["sha256"]:
                     (folder / name).unlink(missing_ok=True)
-            _write(folder / MARKER, json.dumps(described, indent=2).encode())
+            write_whole(folder / MARKER, json.dumps(described, indent=2))
             for name in sums:
                 (folder / name).parent.mkdir(exist_ok=True)
                 Path(made, name).replace(folder / name)
@@ -136,10 +136,3 @@ def _check_strangers(folder: Path, names: Collection[str]) -> None:
                     f"{file}: found a file that is none of the stand-in around it, which {MARKER}"
                     " describes; put real files into a folder of their own"
                 )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes the file so that it is there as a whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
