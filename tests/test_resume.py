@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from leakage.callbacks import Defend
 from leakage.callbacks.resume import Resume
-from leakage.defenses import DP, Chain, Defense, Pruning, Sign
+from leakage.defenses import DP, Defense, Sign
 
 pytestmark = pytest.mark.usefixtures("process_state")
 
@@ -48,9 +48,9 @@ class Plain(Dataset[Tensor]):
 class Dropped(LightningModule):
     """Draws with dropout, steps by Adam with a schedule, and validates with draws too."""
 
-    def __init__(self, plateau: bool = False) -> None:
+    def __init__(self, dropout: float, plateau: bool) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Dropout(), nn.Linear(8, 1))
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.Dropout(dropout), nn.Linear(8, 1))
         self._plateau = plateau
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
@@ -68,8 +68,8 @@ class Dropped(LightningModule):
 
 
 @dataclass
-class Diary(Callback):
-    """Notes what is called, and writes a checkpoint at one of these calls."""
+class Diary(Checkpoint):
+    """Notes what is called, and writes a checkpoint at one of these calls, after all others."""
 
     path: Path | None = None
     hook: str = ""
@@ -118,7 +118,7 @@ class Job:
     def run(self, seed: int, *callbacks: Callback, ckpt_path: Path | None = None) -> Any:
         """The weights, what is left of the optimizer, and the next random numbers."""
         seed_everything(seed, verbose=False)
-        module = Dropped(self.plateau)
+        module = Dropped(0.5 if self.records is Noisy else 0.0, self.plateau)
         generator = torch.Generator().manual_seed(5) if self.own_generator else None
         workers = {"num_workers": self.workers, "persistent_workers": self.persistent}
         train = DataLoader(self.records(), 4, shuffle=True, generator=generator, **workers)
@@ -129,7 +129,6 @@ class Job:
             callbacks=[*callbacks, *defended],
             accelerator="cpu",
             logger=False,
-            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
@@ -165,3 +164,41 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(
     hook: str, number: int, tmp_path: Path
 ) -> None:
     check(Job(), tmp_path, hook, number)
+
+
+JOBS = {
+    "workers": Job(workers=2),
+    "persistent workers": Job(workers=2, persistent=True, records=Plain),
+    "no validation": Job(validated=False),
+    "plateau": Job(plateau=True),
+    "own generator": Job(own_generator=True),
+    "validation within": Job(settings={"val_check_interval": 2}),
+    "steps": Job(settings={"max_epochs": -1, "max_steps": 3 * BATCHES}),
+    "steps without validation": Job(
+        validated=False, settings={"max_epochs": -1, "max_steps": 3 * BATCHES}
+    ),
+    "accumulation": Job(settings={"accumulate_grad_batches": 2}),
+    "every other validation": Job(settings={"check_val_every_n_epoch": 2}),
+    "dp": Job(records=Plain, defense=DP(batch=4, clip=1.0, sigma=0.5)),
+    "dp with workers": Job(records=Plain, workers=2, defense=DP(batch=4, clip=1.0, sigma=0.5)),
+    "sign": Job(defense=Sign(zero="random")),
+}
+EVERYWHERE = [
+    (name, hook, number)
+    for name, job in JOBS.items()
+    for hook, number in [
+        ("epoch ends", 1),
+        ("epoch ends", 2),
+        ("validation ends", 1),
+        ("validation ends", 2),
+        *[("batch ends", n) for n in (1, 2, 3, 4, 6, 8)],
+    ]
+    if (job.validated or "validation" not in hook)
+    and not (name == "accumulation" and hook == "batch ends" and number % 2)
+    and not (name == "every other validation" and hook == "validation ends" and number > 1)
+]
+
+
+@pytest.mark.parametrize(("name", "hook", "number"), EVERYWHERE)
+def test_everywhere(name: str, hook: str, number: int, tmp_path: Path) -> None:
+    check(JOBS[name], tmp_path, hook, number)

@@ -99,10 +99,12 @@ class Resume(Callback):
                 _step_plateau_schedulers(trainer)
             self._next_epoch = found["now"]
             return
-        if self._loader is not None:
+        if self._loader is None:
+            set_random_state(found["now"], trainer.strategy.root_device)
+        else:
             replay(trainer, self._loader, found, found["taken"])
-            self._loader.then = found["now"]
-        set_random_state(found["now"], trainer.strategy.root_device)
+            self._loader.set_state(found["now"])
+            self._loader.then = found["now"]  # once more, should anyone draw in between
         epoch = loop.epoch_loop
         if epoch.batch_progress.is_last_batch and not epoch.val_loop.restarted_mid_evaluation:
             epoch.val_loop._has_run = True  # or Lightning would train on one batch more
