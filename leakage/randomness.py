@@ -66,6 +66,33 @@ def reseed(seed: int, device: torch.device | None = None) -> None:
     np.random.seed(seed % 2**32)  # noqa: NPY002
 
 
+def random_state(device: torch.device | None = None) -> dict[str, Any]:
+    """Where the global randomness stands, as plain values and tensors, which a file may hold.
+
+    Args:
+        device: whose torch randomness is told beside the CPU's, if it is an accelerator.
+    """
+    state: Any = np.random.get_state()  # noqa: NPY002
+    told: dict[str, Any] = {
+        "torch": torch.get_rng_state(),
+        "numpy": [state[0], torch.from_numpy(state[1].astype(np.int64)), *state[2:]],
+        "python": [list(part) if isinstance(part, tuple) else part for part in random.getstate()],
+    }
+    if device is not None and device.type == "cuda":
+        told["cuda"] = torch.cuda.get_rng_state(device)
+    return told
+
+
+def set_random_state(state: dict[str, Any], device: torch.device | None = None) -> None:
+    """Puts the global randomness where `random_state` has told that it stood."""
+    torch.set_rng_state(state["torch"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
+    random.setstate(tuple(tuple(p) if isinstance(p, list) else p for p in state["python"]))
+    if device is not None and device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
 def drawn(device: torch.device | None = None) -> tuple[Any, ...]:
     """How far the global randomness has come; the same as long as nothing draws from it."""
     state: Any = np.random.get_state()  # noqa: NPY002

@@ -43,7 +43,7 @@ def whole(path: Path, *, private: bool = False) -> Iterator[IO[bytes]]:
             part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes | str, *, private: bool = False) -> None:
+def write_whole(path: Path, data: bytes | memoryview | str, *, private: bool = False) -> None:
     """Writes a file, text as UTF-8, by way of `whole`."""
     with whole(path, private=private) as file:
         file.write(data.encode() if isinstance(data, str) else data)

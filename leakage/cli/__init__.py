@@ -53,3 +53,6 @@ def _set_up_terminal() -> None:
     )
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Of a run that goes on: they are its own, and Resume loads the batches of the epoch again.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")

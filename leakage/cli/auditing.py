@@ -54,9 +54,9 @@ class AuditCLI(DefendedCLI):
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
         rules, defense = (self._get(self.config_init, key) for key in ("audit", "defense"))
-        ours: list[Callback] = [Audit(rules, defense, stops=True)]
+        ours: list[Callback] = [self._resume(), Audit(rules, defense, stops=True)]
         if not isinstance(defense, NoDefense):
-            ours.insert(0, Defend(defense, rules.seed))
+            ours.insert(1, Defend(defense, rules.seed))
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         callbacks[:0] = ours
         return trainer

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
@@ -20,7 +23,11 @@ import leakage.models.audio
 import leakage.models.image
 import leakage.models.tabular  # noqa: F401 - their class names then need no path
 from leakage.callbacks import Audit, Capture  # noqa: F401 - likewise
-from leakage.cli.errors import check_checkpoint, check_configs, one_sentence
+from leakage.callbacks.checkpoints import LastTwo
+from leakage.callbacks.resume import Resume
+from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
+from leakage.cli.saving import SaveConfig, check_log_folder
 from leakage.defenses import Defense
 from leakage.errors import LeakageError
 
@@ -61,8 +68,49 @@ class DefendedCLI(LightningCLI):
             raise LeakageError(f"seed_everything: a number from 0 to 2^32 - 1, got {seed}")
 
     @override
-    def instantiate_classes(self) -> None:
+    def _parse_ckpt_path(self) -> None:
+        """Lets no hyperparameters of a checkpoint take the place of the config."""
+
+    @override
+    def before_instantiate_classes(self) -> None:
         check_checkpoint(self._get(self.config, "ckpt_path"))
+
+    @override
+    def after_instantiate_classes(self) -> None:
+        fits = self.subcommand in ("fit", self.played)
+        asked = self._get(self.config, "ckpt_path")
+        found = find_checkpoint(self.trainer, asked, fits=fits)
+        if found is not None:
+            check_config(found, self._described, fits=fits)
+        if asked is not None and "://" not in asked:
+            path = None if found is None else str(found.path)
+            self.config_init[self.subcommand]["ckpt_path"] = path
+        check_log_folder(self.trainer)
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        """The parts of the config that decide what comes out, as plain values."""
+        parser, config = self._parser(self.subcommand), self.config[self.subcommand]
+        dump: str = parser.dump(config, skip_link_targets=False, skip_none=False)
+        told = yaml.safe_load(dump)
+        parts = ("seed_everything", *("model", "data", "defense", "optimizer", "lr_scheduler"))
+        return {part: told[part] for part in (*parts, self.played) if part in told}
+
+    def _resume(self) -> Resume:
+        return Resume(json.dumps(self._described))
+
+    @override
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        config = self._get(self.config_init, "trainer")
+        given = config["callbacks"] or []
+        given = given if isinstance(given, list) else [given]
+        named = any(isinstance(callback, ModelCheckpoint) for callback in given)
+        if not named and config["enable_checkpointing"] is not False and not config["barebones"]:
+            kwargs["callbacks"] = [*given, LastTwo()]
+        return super().instantiate_trainer(**kwargs)
+
+    @override
+    def instantiate_classes(self) -> None:
         try:
             super().instantiate_classes()
         except ValueError as error:  # the parser wraps what a constructor of model or data raises
@@ -88,7 +136,7 @@ def run(
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=SaveConfig,
         parser_kwargs={"prog": "python -m leakage", "description": about, **strict}
         | dict.fromkeys(cli.subcommands(), strict),
         args=None if args is None else list(args),

@@ -50,13 +50,6 @@ def check_configs(words: Sequence[str]) -> None:
             _check_linked(_keys(_read(path)))
 
 
-def check_checkpoint(path: Any) -> None:
-    """Refuses a checkpoint that is not there; `last` and the like are for Lightning to find."""
-    named = isinstance(path, str) and path.endswith(".ckpt") and "://" not in path
-    if named and not Path(path).is_file():
-        raise LeakageError(f"ckpt_path: there is no file {path}")
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_bytes())

@@ -63,9 +63,9 @@ class LeakageCLI(DefendedCLI):
         game, defense = (self._get(self.config_init, key) for key in ("attack", "defense"))
         compared = self._costs_utility(defense) and not trainer.fast_dev_run  # type: ignore[attr-defined]
         utility = Utility(self._train_twin if compared else None)
-        ours: list[Callback] = [utility, Attack(game, defense)]
+        ours: list[Callback] = [self._resume(), utility, Attack(game, defense)]
         if not isinstance(defense, NoDefense):
-            ours.insert(0, Defend(defense, game.seed))
+            ours.insert(1, Defend(defense, game.seed))
         callbacks[:0] = ours  # a Capture of the config then sees what Defend releases
         return trainer
 
