@@ -13,7 +13,8 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from leakage.callbacks import Attack, Defend, Utility
+from leakage.callbacks import Attack, Defend, Requeue, Utility
+from leakage.callbacks.requeue import Follow
 from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import Defense, NoDefense
 from leakage.randomness import isolated
@@ -63,6 +64,7 @@ class LeakageCLI(DefendedCLI):
         ours: list[Callback] = [utility, Attack(game, defense)]
         if not isinstance(defense, NoDefense):
             ours.insert(0, Defend(defense, game.seed))
+        callbacks.append(Requeue())  # after the checkpoints
         callbacks[:0] = ours  # a Capture of the config then sees what Defend releases
         return trainer
 
@@ -87,6 +89,7 @@ class LeakageCLI(DefendedCLI):
         with isolated(seed, self.trainer.strategy.root_device), _quiet(), twin._instantiating(self):
             seed_everything(seed, workers=True, verbose=False)
             twin.instantiate_classes()
+            twin.trainer.callbacks.append(Follow(self.trainer))
             twin.trainer.fit(twin.model, datamodule=twin.datamodule)
         return twin._twin
 

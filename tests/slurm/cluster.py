@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -138,7 +137,9 @@ def _commands(root: Path, folder: Path) -> Iterator[list[str]]:
     key.chmod(0o400)
     files = {"key": key, "socket": folder / "munge.socket", "pid": folder / "munge.pid"}
     files |= {"log": folder / "munge.log", "seed": folder / "munge.seed"}
-    flags = [f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in files.items()]
+    flags = [
+        f"--{name}{'' if name == 'socket' else '-file'}={path}" for name, path in files.items()
+    ]
     yield [str(root / "usr/sbin/munged"), "--foreground", "--force", *flags]
     config = str(folder / "slurm.conf")
     yield [_program(root, "slurmctld"), "-D", "-i", "-f", config]
