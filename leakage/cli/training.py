@@ -54,7 +54,7 @@ class LeakageCLI(DefendedCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         trainer = super().instantiate_trainer(**kwargs)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = _callbacks_of(trainer)
         if self._twin is not None:
             callbacks.insert(0, self._twin)
             return trainer
@@ -64,7 +64,8 @@ class LeakageCLI(DefendedCLI):
         ours: list[Callback] = [utility, Attack(game, defense)]
         if not isinstance(defense, NoDefense):
             ours.insert(0, Defend(defense, game.seed))
-        callbacks.append(Requeue())  # after the checkpoints
+        if self.subcommand == "fit":
+            callbacks.append(Requeue())  # after the checkpoints
         callbacks[:0] = ours  # a Capture of the config then sees what Defend releases
         return trainer
 
@@ -89,7 +90,7 @@ class LeakageCLI(DefendedCLI):
         with isolated(seed, self.trainer.strategy.root_device), _quiet(), twin._instantiating(self):
             seed_everything(seed, workers=True, verbose=False)
             twin.instantiate_classes()
-            twin.trainer.callbacks.append(Follow(self.trainer))
+            _callbacks_of(twin.trainer).append(Follow(self.trainer))
             twin.trainer.fit(twin.model, datamodule=twin.datamodule)
         return twin._twin
 
@@ -102,6 +103,10 @@ class LeakageCLI(DefendedCLI):
             yield
         finally:
             afterwards._add_instantiators()
+
+
+def _callbacks_of(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
 def _without_defense(config: Namespace) -> Namespace:
