@@ -37,6 +37,8 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=2,bf_interval=2
 MpiDefault=none
 ReturnToService=2
+# The node offers the cores named below, whether or not it has them.
+SlurmdParameters=config_overrides
 KillWait=10
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus}
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE
