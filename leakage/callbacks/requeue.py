@@ -30,9 +30,8 @@ class Requeue(Checkpoint):
 
     The signal is only noted; what follows happens at the end of a batch or of an epoch, on all
     ranks at the same one, and never between batches whose gradients are accumulated. A validation
-    that takes longer than half a minute is left without a new checkpoint. A run that waits after
-    its last batch calls `leave_if_wanted`. Where `scontrol` refuses or is missing, the log says so
-    and training goes on.
+    that takes longer than half a minute is left without a new checkpoint. Where `scontrol` refuses
+    or is missing, the log says so and training goes on.
 
     It is a Checkpoint so that it comes after all others: what they do at the end of a batch or
     epoch is in the checkpoint. A handler that the program has already is left alone, and outside
@@ -154,11 +153,16 @@ class Follow(Callback):
                 requeue.leave()
 
 
-def leave_if_wanted(trainer: Trainer) -> None:
-    """Where a run waits outside of its batches, to be called every few seconds.
+def is_to_leave(trainer: Trainer) -> bool:
+    """Whether SIGUSR1 came: what waits between batches then waits no longer."""
+    return any(callback.wanted for callback in callbacks_of(trainer, Requeue))
 
-    The last checkpoint then has to be enough. Under ranks each may call it for itself, in its own
-    time: once a single one leaves, SLURM ends them all.
+
+def leave_if_wanted(trainer: Trainer) -> None:
+    """Leaves a run that waits after its last checkpoint; to be called every few seconds.
+
+    Under ranks each may call it for itself, in its own time: once a single one leaves, SLURM ends
+    them all.
 
     Raises:
         Requeued: SIGUSR1 came, and SLURM starts the job again.
