@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from leakage.callbacks.surroundings import as_written, make_source
 from leakage.distributed import gathered, rank, world
-from leakage.errors import LeakageError
+from leakage.errors import LeakageError, Requeued
 from leakage.gradients.state import State
 from leakage.metrics.intervals import Estimate
 from leakage.metrics.utility import accuracy, accuracy_loss
@@ -146,6 +146,8 @@ class Utility(Callback):
                 self._check_same_records(against)
                 if not against.hits:
                     raise LeakageError("its training has diverged")
+            except Requeued:
+                raise
             except Exception as error:  # the run itself is over, and loses nothing
                 said = (str(error).strip() or type(error).__name__).splitlines()[0]
                 _log.warning("utility: the undefended twin failed, so no loss_vs_none: %s", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from typing_extensions import override
 from leakage.cli.auditing import audit
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
-from leakage.errors import LeakageError
+from leakage.errors import LeakageError, Requeued
 
 __all__ = ["main"]
 
@@ -29,6 +30,8 @@ def main(args: Sequence[str] | None = None) -> None:
             audit(None if args is None else words)
         else:
             train(None if args is None else words)
+    except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,8 @@ from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 from typing_extensions import override
 
-from leakage.callbacks import Attack, Defend, Utility
+from leakage.callbacks import Attack, Defend, Requeue, Utility
+from leakage.callbacks.requeue import Follow
 from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import Defense, NoDefense
 from leakage.distributed import Clients
@@ -56,7 +57,7 @@ class LeakageCLI(DefendedCLI):
         if self._has_ranks():
             kwargs["strategy"] = Clients()
         trainer = super().instantiate_trainer(**kwargs)
-        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        callbacks = _callbacks_of(trainer)
         if self._twin is not None:
             callbacks.insert(0, self._twin)
             return trainer
@@ -66,6 +67,8 @@ class LeakageCLI(DefendedCLI):
         ours: list[Callback] = [self._resume(), utility, Attack(game, defense)]
         if not isinstance(defense, NoDefense):
             ours.insert(1, Defend(defense, game.seed))
+        if self.subcommand == "fit":
+            callbacks.append(Requeue())  # after the checkpoints
         callbacks[:0] = ours  # a Capture of the config then sees what Defend releases
         return trainer
 
@@ -104,6 +107,7 @@ class LeakageCLI(DefendedCLI):
         with isolated(seed, self.trainer.strategy.root_device), _quiet(), twin._instantiating(self):
             seed_everything(seed, workers=True, verbose=False)
             twin.instantiate_classes()
+            _callbacks_of(twin.trainer).append(Follow(self.trainer))
             twin.trainer.fit(twin.model, datamodule=twin.datamodule)
         return twin._twin
 
@@ -116,6 +120,10 @@ class LeakageCLI(DefendedCLI):
             yield
         finally:
             afterwards._add_instantiators()
+
+
+def _callbacks_of(trainer: Trainer) -> list[Callback]:
+    return trainer.callbacks  # type: ignore[attr-defined, no-any-return]
 
 
 def _without_defense(config: Namespace) -> Namespace:

@@ -1,0 +1,87 @@
+"""A run under a real SLURM: submit, signal, requeue, resume, finish, one table.
+
+Asked for by LEAKAGE_SLURM, the root of SLURM's programs: `/` where they are installed, else a
+folder that `tests/slurm/unpack FOLDER` filled.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from leakage.data.standins.adult import ADULT
+from tests.slurm.cluster import Cluster, one_node, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = 3000
+SETTINGS = {
+    "attack.shadow_batches": "40",
+    "attack.calibrate_batches": "40",
+    "attack.trials": "40",
+    "attack.adversaries": "[{class_path: leakage.adversaries.RandomForest, init_args: {trees: 5}}]",
+    "data.standin_size": str(ROWS),
+    "data.batch_size": "4",
+    "trainer.max_epochs": "3",
+    "trainer.enable_progress_bar": "false",
+    "trainer.enable_model_summary": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    root = os.environ.get("LEAKAGE_SLURM")
+    if root is None:
+        pytest.skip(
+            "NOT TESTED UNDER SLURM: run `tests/slurm/unpack FOLDER` and set LEAKAGE_SLURM to the"
+            " folder, or to / where slurm-wlm and munge are installed"
+        )
+    with one_node(Path(root), tmp_path_factory.mktemp("cluster"), cpus=4) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adult")
+    ADULT.write(folder, size=ROWS, seed=0)
+    return folder
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_requeued_job_ends_as_one_that_was_let_alone(
+    cluster: Cluster, data: Path, tmp_path: Path, tasks: int
+) -> None:
+    ended, alone = (submit(cluster, tmp_path, data, tasks) for _ in range(2))
+    folder = tmp_path / "logs" / "adult" / f"job_{ended}"
+    wait_until(lambda: any(folder.glob("checkpoints/*.ckpt")), f"a checkpoint in {folder}")
+    cluster.signal(ended, "USR1")
+    wait_until(lambda: cluster.job(ended)["Restarts"] == "1", f"a requeue of job {ended}")
+    for job in (ended, alone):
+        log = tmp_path / f"leakage-{job}.out"
+        state = cluster.wait(job, "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
+        assert (state["JobState"], state["ExitCode"]) == ("COMPLETED", "0:0"), log.read_text()
+    log = (tmp_path / f"leakage-{ended}.out").read_text()
+    assert "SLURM is about to end the job: wrote" in log
+    assert "Traceback" not in log
+    folders = sorted(path.name for path in folder.parent.iterdir())
+    assert folders == sorted(f"job_{job}" for job in (ended, alone))
+    tables = [folder.parent / f"job_{job}" / "attack.csv" for job in (ended, alone)]
+    assert tables[0].read_bytes() == tables[1].read_bytes()
+
+
+def submit(cluster: Cluster, folder: Path, data: Path, tasks: int) -> str:
+    """The template as users get it, with this Python and this copy of the project."""
+    settings = SETTINGS | {"data.root": str(data), "trainer.logger.save_dir": str(folder / "logs")}
+    words = [word for key, value in settings.items() for word in (f"--{key}", value)]
+    return cluster.submit(
+        f"--ntasks-per-node={tasks}",
+        f"--chdir={ROOT}",
+        f"--output={folder}/%x-%j.out",
+        f"--export=ALL,PATH={Path(sys.executable).parent}:{cluster.environment['PATH']}",
+        str(ROOT / "slurm/fit.sbatch"),
+        *("--config", str(ROOT / "configs/adult.yaml")),
+        *words,
+    )
