@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # As `python -m leakage` does, before a library that reads it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by files that are tested side by side
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from torch.utils.tensorboard import SummaryWriter
 
 from leakage.background.process import Background
 from leakage.callbacks import sides
@@ -48,6 +51,26 @@ def _played_within() -> Iterator[None]:
 def played_beside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plays rounds in a process beside training, as users do."""
     monkeypatch.setattr(sides, "Background", Background)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_are_drawn_once() -> Iterator[None]:
+    """Drawing takes a third of a short run: a picture of a tag that was drawn before is blank.
+
+    Its figure is made all the same, by the code of the program; only Matplotlib's pixels are not.
+    """
+    add_figure, drawn = SummaryWriter.add_figure, set[str]()
+
+    def once(self: SummaryWriter, tag: str, figure: Any, step: int, **settings: Any) -> None:
+        if tag in drawn:
+            self.add_image(tag, np.zeros((3, 1, 1), np.uint8), step)
+            return
+        drawn.add(tag)
+        add_figure(self, tag, figure, step, **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SummaryWriter, "add_figure", once)
+        yield
 
 
 @pytest.fixture
