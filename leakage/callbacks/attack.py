@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.optim import Optimizer
 from typing_extensions import override
@@ -24,6 +25,7 @@ from leakage.callbacks.checks import (
     settled_defense,
 )
 from leakage.callbacks.play import Play
+from leakage.callbacks.requeue import leave_if_wanted
 from leakage.callbacks.sides import Side
 from leakage.callbacks.surroundings import callbacks_of, find_population, make_engine
 from leakage.defenses import Defense, NoDefense
@@ -204,8 +206,13 @@ class Attack(Callback):
         for attack in callbacks_of(trainer, Attack):
             # Where the checkpoint was that of the end, nothing has begun.
             attack._begin(trainer, pl_module).give(trainer)
-        self._collect(trainer, 0)
-        self._playing.side.refuse_failed()
+        side = self._playing.side
+        while side.waiting and not side.failed:
+            self._collect(trainer, 0)
+            leave_if_wanted(trainer)
+            if trainer.received_sigterm:
+                raise SIGTERMException
+        side.refuse_failed()
         self._playing.conclude(trainer)
 
     @override

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from leakage.background.freight import pack
 from leakage.background.messages import Meeting, Result, Step
 from leakage.background.process import Background
+from leakage.callbacks.requeue import is_to_leave
 from leakage.distributed import gathered
 from leakage.errors import LeakageError
 from leakage.player import Played, Player
@@ -55,7 +56,7 @@ class Side:
             raise LeakageError(sentence)
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
         """Rounds whose figures were not handed out."""
         under_way = self._background.waiting if self._background else 0
         return under_way + len(self._ready)
@@ -112,7 +113,7 @@ class Side:
             most: rounds that may be left.
         """
         yield from self._results(0, lambda step: None)
-        if self._waiting <= most or self.failed:
+        if self.waiting <= most or self.failed:
             return
         with _bar(trainer) as bar:
 
@@ -120,7 +121,7 @@ class Side:
                 bar.set_description_str(f"attack, round {step.round}: {step.text}")
 
             # Of a run that is told to stop, the rest is played when it goes on.
-            while self._waiting > most and not (self.failed or trainer.received_sigterm):
+            while self.waiting > most and not self.failed and not _is_told_to_stop(trainer):
                 yield from self._results(_LOOK, progress)
 
     def _results(self, wait: float, progress: Callable[[Step], None]) -> list[Result]:
@@ -145,6 +146,10 @@ class Side:
 
     def _stay(self, number: int, reason: str) -> None:
         _log.info("rounds are played within training, which waits for them: %s", reason)
+
+
+def _is_told_to_stop(trainer: Trainer) -> bool:
+    return trainer.received_sigterm or is_to_leave(trainer)
 
 
 def _bar(trainer: Trainer) -> tqdm[Any]:

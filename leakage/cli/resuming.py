@@ -23,6 +23,7 @@ from leakage.errors import LeakageError
 
 LAST = "last"
 FREE = {
+    "attack.background",
     "attack.cores",
     "attack.memory",
     "attack.rounds",
