@@ -47,12 +47,17 @@ class Ledger:
         population: the data.
         match: the game under way.
         suffix: of the files, where several attacks run in one Trainer.
+
+    Attributes:
+        rows: so far.
+        folder: of the run.
     """
 
     def __init__(
         self, game: Game, defense: str, population: Population, match: Match, suffix: str
     ) -> None:
         self.rows: list[Row] = []
+        self.folder = Path()
         self._game, self._defense, self._population = game, defense, population
         self._match, self._suffix = match, suffix
         self._best: dict[tuple[int, str], str] = {}
@@ -65,7 +70,8 @@ class Ledger:
         return f"{self._population.name} ({kind}{trained_on})"
 
     def introduce(self, trainer: Trainer) -> None:
-        """Tells the loggers what the run is."""
+        """Finds the folder, for which all processes have to ask, and tells what the run is."""
+        self.folder = folder_of(trainer)
         told = {"data": self._data, "defense": self._defense} | self._game.settings
         for writer in writers_of(trainer):
             introduce(writer, self._game.secret.name, told)
@@ -213,8 +219,8 @@ class Ledger:
         """
         if trainer.fast_dev_run or not self.rows:  # type: ignore[attr-defined]
             return  # the one leaves nothing behind, and an empty file would take a full one's place
-        folder = folder_of(trainer)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder
         table, run = (folder / f"attack{self._suffix}.csv", folder / f"run{self._suffix}.json")
         if not self._written and not goes_on:
             keep_earlier(table)
@@ -243,7 +249,7 @@ class Ledger:
         table = summary_table(self.rows, self._best, utility, data, notes)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return f"\n{table}"
-        return f"\n{table}\n\nwritten to {folder_of(trainer)}"
+        return f"\n{table}\n\nwritten to {self.folder}"
 
     def _utility(self, trainer: Trainer) -> str:
         figures = [

@@ -15,7 +15,7 @@ from lightning import LightningModule, Trainer
 
 from leakage.background.messages import Result
 from leakage.callbacks.course import Course
-from leakage.callbacks.ledger import Ledger, folder_of
+from leakage.callbacks.ledger import Ledger
 from leakage.callbacks.records import count_records
 from leakage.callbacks.sides import Side
 from leakage.callbacks.surroundings import as_written, make_source
@@ -81,7 +81,7 @@ class Play:
         self.begun, self.target = True, target
         self._ledger.introduce(trainer)
         name, origin = f"attack{self._name}", trainer.ckpt_path
-        folder = folder_of(trainer) / name  # which all processes ask for
+        folder = self._ledger.folder / name
         kept = trainer.is_global_zero and not trainer.fast_dev_run  # type: ignore[attr-defined]
         self._course = Course(
             folder if kept else None,
