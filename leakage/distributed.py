@@ -25,7 +25,8 @@ from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
 
 Kind = TypeVar("Kind")
 _STARTER = "LEAKAGE_STARTER"  # the process that starts the other ranks of its machine
-_PATIENCE = 3.0  # seconds that a rank leaves to the one that started it, to speak first
+_PATIENCE = 10.0  # seconds that a rank leaves to the one that started it, to speak first
+_GRACE = 3.0  # seconds that a rank may need to end after the one that started it
 _log = logging.getLogger("leakage.distributed")
 
 
@@ -242,5 +243,5 @@ def _end_with(starter: int) -> None:
     """Ends this process, whatever it waits for, soon after the one that started it."""
     while os.getppid() == starter:
         time.sleep(0.5)
-    time.sleep(_PATIENCE)  # at the end of training it may be last
+    time.sleep(_GRACE)
     os.kill(os.getpid(), signal.SIGKILL)

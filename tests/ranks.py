@@ -1,7 +1,7 @@
 """What two ranks do in test_clients: a script that a rank 0 is given, and that it gives to rank 1.
 
-`python tests/ranks.py FOLDER` plays every scenario and leaves what each rank saw in
-`FOLDER/rank0.pt` and `rank1.pt`; `python tests/ranks.py FOLDER endless` trains until it is killed.
+`python tests/ranks.py FOLDER` plays every scenario, leaves what each rank saw in `FOLDER/rank0.pt`
+and `rank1.pt`, and trains on until it is killed.
 """
 
 from __future__ import annotations
@@ -47,7 +47,14 @@ class Noise(Defense):
 class Net(LightningModule):
     """A loss to which records of odd number alone add a branch; `idle` is never used."""
 
-    def __init__(self, *, branch: bool = True, silent: bool = False, normed: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        branch: bool = True,
+        dead: bool = False,
+        silent: bool = False,
+        normed: bool = False,
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         with torch.random.fork_rng():
@@ -56,7 +63,7 @@ class Net(LightningModule):
             self.network = nn.Sequential(nn.Linear(D, 8), middle, nn.Linear(8, CLASSES))
             self.branch = nn.Linear(D, CLASSES) if branch else None
             self.idle = nn.Linear(2, 2) if branch else None
-        self._silent = silent
+        self._silent, self._weight = silent, float(not dead)
         self.drawn: list[list[int]] = []
         self.stepped: list[Tensor] = []
         self.judged = 0
@@ -67,7 +74,7 @@ class Net(LightningModule):
         logits: Tensor = self.network(x)
         odd = index % 2 == 1
         if self.branch is not None and odd.any():
-            logits = logits + self.branch(x) * odd.unsqueeze(1)
+            logits = logits + self.branch(x) * odd.unsqueeze(1) * self._weight
         return logits
 
     @override
@@ -121,7 +128,7 @@ def table(nan: bool = False) -> TensorDataset:
     return TensorDataset(x, torch.arange(N))
 
 
-def tested() -> Population:
+def held_out() -> Population:
     """A population with 499 records to test on; the label of a record is its number."""
     n = 2 * N
     x = torch.randn(n, D, generator=Generator().manual_seed(2))
@@ -143,9 +150,8 @@ def fit(
     quiet = ("enable_checkpointing", "enable_progress_bar", "enable_model_summary")
     defaults: dict[str, Any] = {"accelerator": "cpu", "max_epochs": 1} | dict.fromkeys(quiet, False)
     trainer = Trainer(
-        logger=CSVLogger(folder, name="", version=""),
         callbacks=list(callbacks),
-        **(defaults | settings),
+        **({"logger": CSVLogger(folder, name="", version="")} | defaults | settings),
     )
     data = data or table()
     # Rank 1 has the records of odd number; under DP the sampler is that of `Defend`.
@@ -167,10 +173,11 @@ def clients(folder: Path, module: Net, *callbacks: Callback, **settings: Any) ->
 
 
 def plain(folder: Path) -> Any:
-    module, accumulated = Net(), Net()
+    module, accumulated, dead = Net(), Net(), Net(dead=True)
     clients(folder, module)
+    clients(folder, dead)
     clients(folder, accumulated, batch=B // 2, accumulate_grad_batches=2)
-    return seen(module) | {"accumulated": flat(accumulated)}
+    return seen(module) | {"accumulated": flat(accumulated), "dead": flat(dead)}
 
 
 def signed(folder: Path) -> Any:
@@ -218,11 +225,11 @@ def normed(folder: Path) -> Any:
 
 def priced(folder: Path) -> Any:
     def twin() -> Utility:
-        undefended = Utility(population=tested())
+        undefended = Utility(population=held_out())
         clients(folder / "twin", Net(), undefended)
         return undefended
 
-    utility, module = Utility(twin, tested()), Net()
+    utility, module = Utility(twin, held_out()), Net()
     clients(folder, module, Defend(Sign()), utility)
     figures = {
         name: [found.value, found.low, found.high] for name, found in utility.figures.items()
@@ -241,25 +248,19 @@ SCENARIOS: list[Callable[[Path], Any]] = [
 ]
 
 
-class Announce(Callback):
-    """Says which process is which rank, once training goes on."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @override
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.current_epoch == 1:
-            (self._folder / f"pid{trainer.global_rank}").write_text(str(os.getpid()))
+def endless(folder: Path) -> None:
+    clients(folder, Net(), max_epochs=-1)
 
 
-def main(folder: Path, endless: bool) -> None:
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    if endless:
-        clients(folder, Net(), Announce(folder), max_epochs=-1)
     found = {scenario.__name__: scenario(folder / scenario.__name__) for scenario in SCENARIOS}
-    torch.save(found, folder / f"rank{rank()}.pt")
+    found["pid"] = os.getpid()
+    part = folder / f"rank{rank()}.part"
+    torch.save(found, part)
+    part.rename(folder / f"rank{rank()}.pt")
+    endless(folder / "endless")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), endless="endless" in sys.argv[2:])
+    main(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from leakage.callbacks import Attack, Defend, Requeue, Utility
 from leakage.callbacks.requeue import Follow
 from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import Defense, NoDefense
-from leakage.distributed import Clients
+from leakage.distributed import Clients, check_strategy
 from leakage.randomness import isolated
 from leakage.rules import Game
 
@@ -57,6 +57,8 @@ class LeakageCLI(DefendedCLI):
         if self._has_ranks():
             kwargs["strategy"] = Clients()
         trainer = super().instantiate_trainer(**kwargs)
+        if self.subcommand == "fit":
+            check_strategy(trainer, "the attack")  # before other ranks are started
         callbacks = _callbacks_of(trainer)
         if self._twin is not None:
             callbacks.insert(0, self._twin)
