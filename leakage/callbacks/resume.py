@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.loops.loop import _Loop
@@ -20,6 +19,7 @@ from leakage.callbacks.replay import (
     start_validation,
     started_validation,
 )
+from leakage.distributed import gathered
 from leakage.randomness import random_state, set_random_state
 
 KEY = "leakage"
@@ -199,12 +199,3 @@ def _step_plateau_schedulers(trainer: Trainer) -> None:
         metric = trainer.callback_metrics.get(config.monitor or "")
         if config.reduce_on_plateau and due and metric is not None:
             trainer.lightning_module.lr_scheduler_step(config.scheduler, metric)
-
-
-def gathered(part: State) -> list[State]:
-    """What each rank has, in their order."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return [part]
-    parts: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(parts, part)
-    return parts
