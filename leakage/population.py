@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from leakage.errors import LeakageError, nearest
 from leakage.fields import Field
+from leakage.fingerprint import Sketch, digest_of
 
 SPLITS = ("train", "validation", "test", "shadow_fit", "shadow_calibrate", "challenge")
 """Training, its two evaluations, the adversary's two shadow parts, and the challenger's records."""
@@ -106,27 +107,44 @@ class Population:
                     " splits must be disjoint by unit"
                 )
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Short text that changes with any record's split: what a checkpoint was trained on.
+        """Text that changes with any record and its split: what a checkpoint was trained on.
 
-        But for the shadow splits: other adversaries may look at one and the same training.
+        But for the shadow splits: other adversaries may look at one and the same training. Three
+        parts with `-` between them: of the splits, of labels, units and traits, of the features.
         """
-        digest = hashlib.sha256()
-        for split in SPLITS:
-            if split in SHADOW_SPLITS:
-                continue
-            records = self.splits.get(split, torch.empty(0))  # absent is as good as empty
-            digest.update(records.sort().values.numpy().tobytes() + b"|")
-        return digest.hexdigest()[:16]
+        splits = {split: self.splits.get(split, torch.empty(0)) for split in SPLITS}
+        seen = [records.sort().values for s, records in splits.items() if s not in SHADOW_SPLITS]
+        records = torch.cat([indices for indices in seen if len(indices)])
+        parts: list[Tensor | str] = [self.labels[records], self.units[records]]
+        for name, trait in sorted(self.traits.items()):
+            parts += [name, *trait.values, trait.codes[records]]
+        sketch = Sketch.of(self.features, records)
+        return f"{digest_of(seen)}-{digest_of(parts)}-{sketch}"
 
     def check_fingerprint(self, found: str) -> None:
-        """Refuses a checkpoint of other splits: its training records would be judged on."""
-        if found != self.fingerprint:
+        """Refuses a checkpoint of other splits or records: its training would be judged on others.
+
+        Args:
+            found: in the checkpoint; an earlier one knows of its splits alone.
+        """
+        splits, codes, sketch = (*found.split("-", 2), "", "")[:3]
+        own_splits, own_codes, own_sketch = self.fingerprint.split("-", 2)
+        if splits != own_splits:
             raise LeakageError(
                 f"ckpt_path: the checkpoint was trained on other splits of {self.name} than these"
-                f" ({found}, not {self.fingerprint}), so its training records may be in any of"
-                " them; use the data and the seed_everything that it was trained with"
+                f" ({splits}, not {own_splits}), so its training records may be in any of them; use"
+                " the data and the seed_everything that it was trained with"
+            )
+        changed = ["labels, units or attributes"] if codes not in ("", own_codes) else []
+        if sketch and not Sketch.read(sketch).is_like(Sketch.read(own_sketch)):
+            changed.append("features")
+        if changed:
+            raise LeakageError(
+                f"ckpt_path: the data {self.name} have changed since the checkpoint was written:"
+                f" the records are in the same splits, with other {' and other '.join(changed)};"
+                " use the files that it was trained on, or train anew"
             )
 
     def trait(self, name: str, key: str) -> Trait:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,15 @@ def real_adult() -> Path:
                 " the folder of the official files"
             )
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB of its own."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.name != "posix" or os.getuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("SKIPPED: A FULL DISK NEEDS THE RIGHT TO MOUNT A SMALL ONE")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -30,6 +30,7 @@ ORDER = (
     "randomness",
     "ranks",
     "fields",
+    "fingerprint",
     "population",
     "shadow",
     "table",
@@ -68,6 +69,7 @@ NO_MATHEMATICS = {"callbacks": {"numpy", "scipy", "sklearn"}}
 HOOKED = {"callbacks", "data", "distributed", "models"}
 KWARGS = {
     ("leakage.cli.auditing", "instantiate_trainer"),
+    ("leakage.cli.base", "instantiate_trainer"),
     ("leakage.cli.training", "instantiate_trainer"),
     ("leakage.gradients.loss", "_log_nowhere"),
 }

@@ -122,7 +122,8 @@ def test_the_other_splits_may_be_absent_or_empty_which_is_one_to_the_fingerprint
 def test_the_fingerprint_is_that_of_earlier_checkpoints(
     population: Population,
 ) -> None:
-    assert population.fingerprint == "64f7cce80efa17b9"
+    assert population.fingerprint.startswith("64f7cce80efa17b9-")
+    population.check_fingerprint("64f7cce80efa17b9")
 
 
 def test_a_unit_in_two_splits_is_refused_beside_absent_ones(population: Population) -> None:
@@ -195,3 +196,42 @@ def test_no_column_tells_what_has_one_value_is_unknown_or_meets_no_features() ->
     assert columns_that_tell(x, torch.tensor([-1, -1]), 2).tolist() == []
     assert columns_that_tell(x[:, :0], torch.tensor([0, 1]), 2).tolist() == []
     assert columns_that_tell(x, torch.tensor([1, 0]), 2).tolist() == [1]
+
+
+def test_data_that_changed_in_the_same_splits_are_told_from_other_splits(
+    population: Population,
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(population.units), 5, generator=generator)
+    before = replace(population, features=x)
+    again = replace(before, features=x * (1 + 1e-7))  # of another processor
+    again.check_fingerprint(before.fingerprint)
+    shadow = population.splits["shadow_fit"]
+
+    def changed(part: torch.Tensor, record: int) -> torch.Tensor:
+        part = part.clone()
+        part[record] = part[record] + 1
+        return part
+
+    def refusal(now: Population) -> str:
+        with pytest.raises(LeakageError) as error:
+            now.check_fingerprint(before.fingerprint)
+        return str(error.value)
+
+    for record in range(len(x)):
+        race = replace(before.traits["race"], codes=changed(before.traits["race"].codes, record))
+        codes = {
+            "labels": replace(before, labels=changed(before.labels, record)),
+            "traits": replace(before, traits={**before.traits, "race": race}),
+        }
+        features = replace(before, features=changed(x, record))
+        for now in (*codes.values(), features):
+            if record in shadow or record in population.splits["shadow_calibrate"]:
+                now.check_fingerprint(before.fingerprint)  # another adversary
+                continue
+            what = "features" if now is features else "labels, units or attributes"
+            assert refusal(now) == (
+                "ckpt_path: the data Tiny have changed since the checkpoint was written: the"
+                f" records are in the same splits, with other {what}; use the files that it was"
+                " trained on, or train anew"
+            )

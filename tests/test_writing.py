@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,6 @@ from leakage.writing import remove_parts, whole, write_whole
 
 def modes(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB of its own."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    if os.name != "posix" or os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("SKIPPED: A FULL DISK NEEDS THE RIGHT TO MOUNT A SMALL ONE")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_file_is_replaced_for_its_owner_or_for_all_and_leaves_no_part(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from typing_extensions import override
 
 from leakage.cli.auditing import audit
+from leakage.cli.errors import sentence_of
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
 from leakage.errors import LeakageError, Requeued
@@ -33,7 +35,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -45,8 +47,18 @@ class _Terminal(logging.Handler):
         print(self.format(record), file=sys.stderr)
 
 
+def _show_thread(raised: threading.ExceptHookArgs) -> None:
+    """Leaves out what a thread that writes events could not write: the run ends with it anyway."""
+    if (
+        not issubclass(raised.exc_type, OSError)
+        or "tensorboard" not in type(raised.thread).__module__
+    ):
+        threading.__excepthook__(raised)
+
+
 def _set_up_terminal() -> None:
     """Shows the program's own log, and hides advertisements and warnings about libraries."""
+    threading.excepthook = _show_thread
     logger = logging.getLogger("leakage")
     if not logger.handlers:
         logger.addHandler(_Terminal())

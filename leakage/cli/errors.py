@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import yaml
@@ -48,6 +49,18 @@ def check_configs(words: Sequence[str]) -> None:
         path = Path(value or following)
         if flag == "--config" and path.is_file():
             _check_linked(_keys(_read(path)))
+
+
+def sentence_of(error: Exception) -> str:
+    """What an error says; of one that names no file, such as a full disk for TensorBoard, too."""
+    if not isinstance(error, OSError) or error.filename is not None or error.errno is None:
+        return str(error)
+    if isinstance(error.__context__, LeakageError):  # what came first
+        return str(error.__context__)
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    names = [getattr(frame.f_locals.get("self"), "_file_name", None) for frame in frames]
+    named = next(filter(None, names), "a file")
+    return f"{named}: it cannot be written: {error.strerror}"
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -134,16 +134,17 @@ def _read(path: Path) -> Found:
         if broken is not None:
             raise _BrokenError(f"its part {broken} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
-        held = content.get(KEY, {}).get("config") or "{}"
-        if "state_dict" not in content:
+        if not isinstance(content, dict) or "state_dict" not in content:
             raise _BrokenError("it holds no weights")
     except BadZipFile:
         raise _BrokenError("it was cut short, or is no checkpoint") from None
     except OSError as error:
         raise _BrokenError(str(error.strerror)) from None
-    except (UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+    except UnpicklingError:  # code, which is not run
+        raise _BrokenError("it holds more than plain values") from None
+    except (RuntimeError, EOFError) as error:
         raise _BrokenError(str(error).partition("\n")[0]) from None
-    return Found(path, json.loads(held))
+    return Found(path, json.loads(content.get(KEY, {}).get("config") or "{}"))
 
 
 def _newest(paths: Sequence[Path]) -> Found | None:
