@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from leakage.metrics.intervals import Draws, Floats, Ints, Variance
 
@@ -38,11 +37,15 @@ def jackknife_variance(contributions: Floats, draws: Draws, strata: Ints | None 
     """
     strata = np.zeros(len(contributions), dtype=np.int64) if strata is None else strata
     sizes = np.bincount(draws.pools).astype(np.float64)  # (pools,)
-    counts = _counts(draws)  # (n, U)
-    member = sparse.csr_array(
-        (np.ones(len(draws.pools)), (np.arange(len(draws.pools)), draws.pools)),
-        shape=(len(draws.pools), len(sizes)),
-    )
+    trial, unit, times = _counts(draws)  # (e,) each: n_tu > 0
+    cell = trial * len(sizes) + draws.pools[unit]
+    shape = (len(contributions), len(sizes))
+
+    def of_pools(amounts: Floats) -> Floats:  # (e,) -> (n, pools), summed
+        total = np.bincount(cell, amounts, minlength=shape[0] * shape[1])
+        return total.astype(np.float64).reshape(shape)
+
+    all_drawn, all_squares, all_distinct = map(of_pools, (times, times**2, np.ones(len(times))))
     influence = np.zeros(len(draws.pools))
     noise = np.zeros(len(sizes))
     trial_part, batches, freedom = 0.0, len(contributions), len(draws.pools) - 1
@@ -51,10 +54,8 @@ def jackknife_variance(contributions: Floats, draws: Draws, strata: Ints | None 
         trials = len(rows)
         if trials < 2:
             return Variance(np.nan, reason=f"no interval: class {stratum} has {trials} trial")
-        n_tu = counts[rows]
-        drawn = np.asarray((n_tu @ member).todense(), dtype=np.float64)  # (T, pools)
-        squares = np.asarray((n_tu.multiply(n_tu) @ member).todense(), dtype=np.float64)
-        k = np.asarray(((n_tu > 0).astype(np.float64) @ member).sum(axis=0)).ravel() / trials
+        drawn, squares = all_drawn[rows], all_squares[rows]  # (T, pools)
+        k = all_distinct[rows].sum(axis=0) / trials
         for pool in np.flatnonzero(k > sizes / 4):
             return Variance(np.nan, reason=_refusal(int(pool), int(sizes[pool]), k[pool]))
         used = k > 0
@@ -62,7 +63,9 @@ def jackknife_variance(contributions: Floats, draws: Draws, strata: Ints | None 
         freedom = min(freedom, int(sizes[used].min(initial=trials)) - 1)
 
         centred = contributions[rows] - contributions[rows].mean()
-        s = n_tu.T @ centred / trials
+        weight = np.zeros(len(contributions))
+        weight[rows] = centred
+        s = np.bincount(unit, times * weight[trial], minlength=len(draws.pools)) / trials
         s -= (np.bincount(draws.pools, s) / np.maximum(sizes, 1))[draws.pools]
         spread = squares - drawn**2 / np.maximum(sizes, 1)  # q_t, (T, pools)
         factor = np.zeros(len(sizes))  # sqrt(f)
@@ -179,11 +182,13 @@ def _between_users(added: NDArray[Any], m: int) -> Variance:
     return Variance(m / (m - 1) * float(np.sum(added**2)), m, m - 1)
 
 
-def _counts(draws: Draws) -> Any:
-    """The sparse table n_tu, (n, U)."""
+def _counts(draws: Draws) -> tuple[Ints, Ints, Floats]:
+    """Which trials drew which units how often, (e,) each, in the order of the trials."""
     rows, columns = np.nonzero(draws.units >= 0)
-    entries = (np.ones(len(rows)), (rows, draws.units[rows, columns]))
-    return sparse.csr_array(entries, shape=(len(draws.units), len(draws.pools)))
+    keys = rows * len(draws.pools) + draws.units[rows, columns]
+    found, times = np.unique(keys, return_counts=True)
+    trial, unit = np.divmod(found, len(draws.pools))
+    return trial, unit, times.astype(np.float64)
 
 
 def _refusal(pool: int, size: int, k: float) -> str:
