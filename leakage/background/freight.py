@@ -11,6 +11,7 @@ from typing import Any
 import cloudpickle
 from torch.utils._pytree import tree_leaves
 
+from leakage.gradients.source import BatchHooks
 from leakage.snapshot import Snapshot
 
 _TRAINER, _UNNEEDED = "the Trainer", "what makes an optimizer"
@@ -48,8 +49,10 @@ def unpack(data: bytes, known: Mapping[str, Any]) -> Snapshot:
     progress, packed = pickle.loads(data)
     names = {_TRAINER: progress, _UNNEEDED: _make_nothing, **known}
     snapshot, hooks = _Unpacker(io.BytesIO(packed), names).load()
-    if progress is not None:
-        for part in snapshot.module.modules():
+    if progress is not None:  # a module that is sent has lost its Trainer
+        prepare = snapshot.source.prepare
+        owners = prepare.owners if isinstance(prepare, BatchHooks) else []
+        for part in (*snapshot.module.modules(), *owners):
             if hasattr(part, "_trainer"):
                 object.__setattr__(part, "_trainer", progress)
     parameters = dict(snapshot.module.named_parameters())

@@ -36,6 +36,7 @@ class Side:
         self._background = Background() if beside else None
         self._players: dict[int, Player] = {}
         self._within: set[int] = set()
+        self._begun: set[int] = set()  # of which a round was played beside training
         self._ready: list[Result] = []
         self._ranks = ALONE
         self._meeting: Meeting | None = None
@@ -64,32 +65,33 @@ class Side:
     def open(self, trainer: Trainer, number: int, player: Player) -> None:
         """Begins the match of an attack, which all ranks do in the same order."""
         self._players[number] = player
-        several = trainer.world_size > 1
-        if self._background is not None and player.setting.game.background:
-            if several and self._meeting is None:
+        beside = self._background
+        if beside is not None and player.setting.game.background:
+            if trainer.world_size > 1 and self._meeting is None:
                 self._meeting = _meeting(trainer)
-            try:
-                self._background.open(number, player.setting, self._meeting)
-                reason = ""
-            except Exception as error:  # of whatever the records or the rules may hold
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            reason = next(filter(None, gathered(reason)), "")
-            if not reason:
+            if self._sent(lambda: beside.open(number, player.setting, self._meeting)):
                 return
-            self._stay(number, reason)
-        self._within.add(number)
-        if several and self._ranks is ALONE:
-            self._ranks = Ranks(torch.distributed.new_group(backend="gloo"))
+        self._stay(trainer, number)
 
     def play(self, trainer: Trainer, number: int, snapshot: Snapshot) -> None:
         """Plays a round, or has it played."""
-        player = self._players[number]
-        if number not in self._within and self._background is not None:
-            population = player.setting.population
+        player, beside = self._players[number], self._background
+        if number not in self._within and beside is not None:
+            population, target = player.setting.population, player.match.target
             known = {"records": population.records, "population": population}
-            packed = pack(snapshot, known, Trainer)
-            self._background.play(number, snapshot.round, packed, player.match.target)
-            return
+
+            def send() -> None:
+                beside.play(number, snapshot.round, pack(snapshot, known, Trainer), target)
+
+            if self._sent(send):
+                self._begun.add(number)
+                return
+            if number in self._begun:  # those before it are there, and their sum with this one
+                raise LeakageError(
+                    f"model {type(snapshot.module).__name__}: since round {snapshot.round} it holds"
+                    " what cannot go to another process; set attack.background to false"
+                )
+            self._stay(trainer, number)
         with _bar(trainer) as bar:
 
             def progress(step: str) -> None:
@@ -144,8 +146,29 @@ class Side:
         figures = [] if self._ranks.rank else self._players[number].judge(played)
         self._ready.append(Result(number, played, figures))
 
-    def _stay(self, number: int, reason: str) -> None:
-        _log.info("rounds are played within training, which waits for them: %s", reason)
+    def _stay(self, trainer: Trainer, number: int) -> None:
+        """Plays the rounds of an attack within training."""
+        self._within.add(number)
+        if trainer.world_size > 1 and self._ranks is ALONE:
+            self._ranks = Ranks(torch.distributed.new_group(backend="gloo"))
+
+    def _sent(self, send: Callable[[], None]) -> bool:
+        """Whether all ranks could send; whatever a module or a rule holds may not be able to go."""
+        reason = ""
+        try:
+            send()
+        except LeakageError:
+            raise
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        for said in filter(None, gathered(reason)):
+            _log.info(
+                "rounds are played within training, which waits for them: they cannot go to another"
+                " process: %s",
+                said,
+            )
+            return False
+        return True
 
 
 def _is_told_to_stop(trainer: Trainer) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
@@ -14,7 +14,7 @@ from torch.utils.data import default_collate
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.loss import LossFunction
-from leakage.gradients.source import Source
+from leakage.gradients.source import BatchHooks, Source
 from leakage.gradients.updates import Local
 from leakage.population import Population, probe_of
 from leakage.table import population_of, read_table
@@ -162,7 +162,7 @@ def as_written(module: LightningModule) -> Iterator[None]:
         vars(module).update(compiled)
 
 
-def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], Any]:
+def _batch_hooks(trainer: Trainer, module: LightningModule) -> BatchHooks:
     """The batch-transfer hooks of the data module, else of the module, as Lightning picks them."""
     owners = [owner for owner in (getattr(trainer, "datamodule", None), module) if owner]
     hooks = []
@@ -170,10 +170,4 @@ def _batch_hooks(trainer: Trainer, module: LightningModule) -> Callable[[Any], A
         owner = next((owner for owner in owners if is_overridden(name, owner)), None)
         if owner is not None:
             hooks.append(getattr(owner, name))
-
-    def prepare(batch: Any) -> Any:
-        for hook in hooks:
-            batch = hook(batch, 0)
-        return batch
-
-    return prepare
+    return BatchHooks(tuple(hooks))

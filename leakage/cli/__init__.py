@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from leakage.cli.auditing import audit
@@ -34,6 +35,9 @@ def main(args: Sequence[str] | None = None) -> None:
             train(None if args is None else words)
     except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except SIGTERMException:  # which would exit with code 0
+        print("stopped by SIGTERM; `--ckpt_path last` goes on from here", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
         print(f"error: {sentence_of(error)}", file=sys.stderr)
         sys.exit(2)

@@ -20,6 +20,28 @@ def as_it_is(batch: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class BatchHooks:
+    """Calls batch-transfer hooks one after the other.
+
+    Args:
+        hooks: bound methods, which take a batch and the number of its loader.
+    """
+
+    hooks: tuple[Callable[[Any, int], Any], ...]
+
+    def __call__(self, batch: Any) -> Any:
+        """The batch that comes out of the last."""
+        for hook in self.hooks:
+            batch = hook(batch, 0)
+        return batch
+
+    @property
+    def owners(self) -> list[Any]:
+        """Whose methods they are."""
+        return [owner for hook in self.hooks if (owner := getattr(hook, "__self__", None))]
+
+
+@dataclass(frozen=True)
 class Source:
     """The records, one by one, and how they become what `training_step` takes.
 
