@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import LBFGS, Optimizer
@@ -136,8 +137,13 @@ class Clients(DDPStrategy):
     def on_exception(self, exception: BaseException) -> None:
         if self._started:
             time.sleep(_PATIENCE)
-        elif self.launcher is not None:  # the others wait for this one, and would say the same
-            self.launcher.kill(signal.SIGKILL)
+        elif isinstance(self.launcher, _SubprocessScriptLauncher):
+            # The others wait for this one, and would say the same. Out of the list first, or
+            # Lightning, which watches it, would end this process too.
+            others = list(self.launcher.procs)
+            self.launcher.procs.clear()
+            for process in others:
+                process.kill()
 
 
 class Average(Callback):
