@@ -80,13 +80,14 @@ class Clients(DDPStrategy):
     ) -> None:
         super().__init__(process_group_backend=process_group_backend, timeout=timeout)
         self._average = Average()
-        starter = os.environ.pop(_STARTER, "")
+        own = str(os.getpid())
+        starter = os.environ.pop(_STARTER, own)
         # A process that only inherited the name, from a program that never trained, has no rank.
-        self._started = bool(starter) and os.environ.get("LOCAL_RANK", "0") != "0"
+        self._started = starter != own and os.environ.get("LOCAL_RANK", "0") != "0"
         if self._started:
             threading.Thread(target=_end_with, args=(int(starter),), daemon=True).start()
         else:
-            os.environ[_STARTER] = str(os.getpid())
+            os.environ[_STARTER] = own
 
     @override
     def setup_environment(self) -> None:
