@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.optim import LBFGS, Optimizer
@@ -79,12 +80,14 @@ class Clients(DDPStrategy):
     ) -> None:
         super().__init__(process_group_backend=process_group_backend, timeout=timeout)
         self._average = Average()
-        starter = os.environ.pop(_STARTER, str(os.getpid()))
-        self._started = starter != str(os.getpid())
+        own = str(os.getpid())
+        starter = os.environ.pop(_STARTER, own)
+        # A process that only inherited the name, from a program that never trained, has no rank.
+        self._started = starter != own and os.environ.get("LOCAL_RANK", "0") != "0"
         if self._started:
             threading.Thread(target=_end_with, args=(int(starter),), daemon=True).start()
         else:
-            os.environ[_STARTER] = starter
+            os.environ[_STARTER] = own
 
     @override
     def setup_environment(self) -> None:
@@ -136,8 +139,13 @@ class Clients(DDPStrategy):
     def on_exception(self, exception: BaseException) -> None:
         if self._started:
             time.sleep(_PATIENCE)
-        elif self.launcher is not None:  # the others wait for this one, and would say the same
-            self.launcher.kill(signal.SIGKILL)
+        elif isinstance(self.launcher, _SubprocessScriptLauncher):
+            # The others wait for this one, and would say the same. Out of the list first, or
+            # Lightning, which watches it, would end this process too.
+            others = list(self.launcher.procs)
+            self.launcher.procs.clear()
+            for process in others:
+                process.kill()
 
 
 class Average(Callback):
