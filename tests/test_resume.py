@@ -429,14 +429,18 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return dict(torch.load(newest, weights_only=True)["state_dict"])
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
+def refusal(capsys: pytest.CaptureFixture[str], *words: Any) -> str:
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
-        fit(*arguments)
+        fit(*words)
     assert left.value.code == 2
     err = capsys.readouterr().err
     assert "Traceback" not in err
     return err.strip().splitlines()[-1].removeprefix("error: ")
+
+
+class StoppedError(BaseException):
+    """As a signal ends a run: what is under way is left."""
 
 
 @pytest.fixture(scope="module")
@@ -447,11 +451,11 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
     def stop(self: LastTwo, trainer: Trainer, pl_module: LightningModule) -> None:
         keep(self, trainer, pl_module)
-        raise RuntimeError("stopped")
+        raise StoppedError
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LastTwo, "on_train_epoch_end", stop)
-        with pytest.raises(RuntimeError, match="stopped"):
+        with pytest.raises(StoppedError):
             fit(folder / "data", folder / "logs", "--ckpt_path=last")
     return folder / "data", folder / "logs"
 
@@ -478,18 +482,19 @@ def test_another_config_and_changed_data_are_refused_before_a_file_is_touched(
 ) -> None:
     root, logs = stopped
     before = {path: path.stat().st_mtime_ns for path in logs.rglob("*")}
-    arguments = "--ckpt_path=last"
-    assert refusal(capsys, root, logs, *arguments, "--attack.k=32", "--model.hidden=[3]") == (
+    last = "--ckpt_path=last"
+    assert refusal(capsys, root, logs, last, "--attack.k=32", "--model.hidden=[3]") == (
         "ckpt_path: epoch=0-step=7.ckpt was written under another config: attack.k was 16 and is"
         " 32; model.hidden was [64, 32] and is [3]"
     )
     files = tmp_path / "adult"
     shutil.copytree(root, files)
     (files / "standin.json").unlink()
-    data = files / "adult.data"
     swapped = {"<=50K": ">50K", ">50K": "<=50K"}
-    data.write_text(re.sub(r"<=50K|>50K", lambda found: swapped[found[0]], data.read_text()))
-    assert refusal(capsys, files, logs, *arguments) == (
+    for path in (files / "adult.data", files / "adult.test"):
+        text = re.sub(r"<=50K|>50K", lambda found: swapped[found[0]], path.read_text())
+        path.write_text(text)
+    assert refusal(capsys, files, logs, last) == (
         "ckpt_path: the data Adult have changed since the checkpoint was written: the records are"
         " in the same splits, with other labels, units or attributes; use the files that it was"
         " trained on, or train anew"
