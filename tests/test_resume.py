@@ -72,7 +72,8 @@ class Dropped(LightningModule):
         return (self.layers(batch) - 1).square().mean()
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
-        self.log("val_loss", torch.rand(()) + batch.mean(), batch_size=len(batch))
+        worse = torch.rand(()) + 10 * self.current_epoch
+        self.log("val_loss", worse, batch_size=len(batch))
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.Adam(self.parameters(), lr=0.05)
