@@ -134,6 +134,8 @@ def test_after_the_last_batch_of_an_epoch_the_epoch_is_ended_first(
     with pytest.raises(Requeued):
         fit(tmp_path, Signal(BATCHES - 1), Seen())
     assert seen == [0]
+    assert saved(tmp_path)["global_step"] == BATCHES
+    assert (tmp_path / f"epoch=0-step={BATCHES}.ckpt").exists()  # as others have written theirs
     fit(tmp_path, Seen(), ckpt_path=str(tmp_path / "last.ckpt"))
     assert seen == [0, 1]
 
@@ -220,18 +222,25 @@ def test_handlers_are_as_before(tmp_path: Path, asked: Callable[[], list[str]]) 
     assert [signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)] == before
 
 
-def test_outside_of_slurm_and_beside_a_handler_of_the_program_nothing_is_done(
-    tmp_path: Path, asked: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+def test_outside_of_slurm_nothing_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    within = []
+
+    class Look(Callback):
+        def on_train_start(self, *_: Any) -> None:
+            within.append(signal.getsignal(signal.SIGUSR1))
+
+    fit(tmp_path, Look(), max_epochs=1)
+    assert within == [signal.SIG_DFL]
+
+
+def test_a_handler_of_the_program_is_left_alone(
+    tmp_path: Path, asked: Callable[[], list[str]]
 ) -> None:
     noted = []
-    kept = signal.signal(signal.SIGUSR1, lambda *_: noted.append(1))
-    try:
-        fit(tmp_path, Signal(2))
-        monkeypatch.delenv("SLURM_JOB_ID")
-        fit(tmp_path, Signal(2))
-    finally:
-        signal.signal(signal.SIGUSR1, kept)
-    assert (noted, asked()) == ([1, 1], [])
+    signal.signal(signal.SIGUSR1, lambda *_: noted.append(1))
+    fit(tmp_path, Signal(2))
+    assert (noted, asked()) == ([1], [])
     assert not (tmp_path / "last.ckpt").exists()
 
 

@@ -80,13 +80,13 @@ class Cluster:
         pairs = (word.partition("=") for word in shown.split())
         return {key: value for key, _, value in pairs}
 
-    def wait(self, job: str, *states: str, seconds: float = 120) -> dict[str, str]:
+    def wait(self, job: str, *states: str, seconds: float = 300) -> dict[str, str]:
         """Waits until a job is in one of these states."""
         wait_until(lambda: self.job(job)["JobState"] in states, f"job {job} {states}", seconds)
         return self.job(job)
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_until(holds: Callable[[], bool], what: str, seconds: float = 300) -> None:
     """Looks a few times a second, and gives up aloud."""
     end = time.monotonic() + seconds
     while not holds():
