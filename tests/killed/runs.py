@@ -1,0 +1,196 @@
+"""Runs of the command line that can be killed, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+SERVER = Path(__file__).parent / "fork_server.py"
+CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "adult.yaml"
+EPOCHS = 3
+GRACE = 10.0  # seconds in which all that a run has started is gone
+SETTINGS: dict[str, Any] = {
+    "data.standin_size": 1500,
+    "attack.k": 4,
+    "attack.rounds": list(range(EPOCHS + 1)),
+    "attack.shadow_batches": 20,
+    "attack.calibrate_batches": 20,
+    "attack.trials": 20,
+    "attack.adversaries": [{"class_path": "leakage.adversaries.LogisticRegression"}],
+    "attack.layer_map": False,
+    "defense": "Sign",
+    "defense.zero": "random",  # draws in every step
+    "undefended_twin": False,
+    "trainer.max_epochs": EPOCHS,
+    "trainer.limit_train_batches": 5,
+    "trainer.log_every_n_steps": 1,
+    "trainer.enable_progress_bar": False,
+    "trainer.enable_model_summary": False,
+}
+
+
+def words_of(root: Path, logs: Path, **changed: Any) -> list[str]:
+    """A short form of the main job, in which each epoch is attacked."""
+    settings = SETTINGS | {"data.root": str(root), "trainer.logger.save_dir": str(logs)} | changed
+    words = ["fit", "--config", str(CONFIG), "--ckpt_path", "last"]
+    for key, value in settings.items():
+        words += [f"--{key}", value if isinstance(value, str) else json.dumps(value)]
+    return words
+
+
+class Server:
+    """The process that forks runs."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(SERVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def ask(self, **words: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def ready(self) -> None:
+        """Waits until it has imported all."""
+        self.ask(words=None)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+@dataclass
+class Run:
+    """One start of the command line.
+
+    Args:
+        server: that forked it.
+        pid: its process id, and that of the session of all that it starts.
+        log: what it and the runs before it have said.
+    """
+
+    server: Server
+    pid: int
+    log: Path
+
+    @classmethod
+    def start(cls, server: Server, words: list[str], log: Path, kill_at: int | None = None) -> Run:
+        """Starts it; it ends itself within the n-th write of a file where that is given."""
+        return cls(server, server.ask(words=words, log=str(log), kill_at=kill_at), log)
+
+    def wait(self, seconds: float) -> int | None:
+        """The exit code, negative for a signal; None if it goes on after so many seconds."""
+        code: int | None = self.server.ask(wait=self.pid, seconds=seconds)
+        return code
+
+    def end(self, signum: int = signal.SIGKILL, pid: int | None = None) -> int:
+        """Sends a signal to it, or to a process of its own; its exit code once all are gone."""
+        os.kill(self.pid if pid is None else pid, signum)
+        code = self.wait(60)
+        assert code is not None, f"it goes on after {signum!r}: {self.said()}"
+        self.check_gone()
+        return code
+
+    def said(self) -> str:
+        """All that this run and those before it have said, without what only a terminal shows."""
+        return self.log.read_text() if self.log.exists() else ""
+
+    def check_gone(self) -> None:
+        """Nothing that it started is left after a while."""
+        wait_until(lambda: not members(self.pid), GRACE)
+
+
+def wait_until(true: Callable[[], bool], seconds: float) -> None:
+    """Looks until it is true, and not for ever."""
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, f"not so after {seconds} s"
+        time.sleep(0.02)
+
+
+def members(session: int) -> dict[int, int]:
+    """The niceness of the processes of a session that are not over, by process id."""
+    found = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] not in "ZX":
+            found[int(path.parent.name)] = int(fields[16])
+    return found
+
+
+def beside(session: int) -> list[int]:
+    """The processes beside training, which are as nice as can be."""
+    return [pid for pid, niceness in members(session).items() if niceness == 19]
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run that is over has left.
+
+    Args:
+        table: attack.csv.
+        weights: of the newest checkpoint.
+    """
+
+    table: bytes
+    weights: dict[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, logs: Path) -> Left:
+        """Checks that there is one folder, without parts of files."""
+        [folder] = (logs / "adult").iterdir()
+        assert folder.name == "version_0"
+        assert not list(folder.rglob("*.part"))
+        assert not list(folder.rglob("*.weights.*")), "a round was not played"
+        return cls((folder / "attack.csv").read_bytes(), weights_of(checkpoints(logs)[-1]))
+
+    def check_same(self, other: Left) -> None:
+        """To the last byte and bit."""
+        assert self.table == other.table
+        assert self.weights.keys() == other.weights.keys()
+        for name, weight in self.weights.items():
+            assert torch.equal(weight, other.weights[name]), name
+
+
+def checkpoints(logs: Path) -> list[Path]:
+    """Those of the one run there, the newest last."""
+    found = (logs / "adult" / "version_0" / "checkpoints").glob("*.ckpt")
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def weights_of(checkpoint: Path) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = torch.load(checkpoint, weights_only=True)["state_dict"]
+    return weights
+
+
+def shared_memory() -> set[str]:
+    """The names of shared memory that no process uses."""
+    named = {path.name for path in Path("/dev/shm").iterdir()}
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            used = maps.read_text()
+        except OSError:
+            continue
+        named -= {name for name in named if f"/dev/shm/{name}" in used}
+    return named
