@@ -229,7 +229,7 @@ class Attack(Callback):
         stops = not isinstance(exception, Exception) or isinstance(exception, Requeued)
         with suppress(Exception):
             for attack in () if stops else callbacks_of(trainer, Attack):
-                attack._playing.give(trainer)
+                attack._playing.give(trainer, fails=True)
             self._collect(trainer, sys.maxsize if stops else 0)
         if self._side is not None:  # Lightning calls no teardown now
             self._side.close()

@@ -44,7 +44,6 @@ class Course:
         versions = [version(library) for library in _LIBRARIES]
         data = setting.population.fingerprint
         self._names = (repr(rules), repr(setting.defense), data, __version__, *versions)
-        self._kept: set[int] = set()
 
     def take(self, snapshot: Snapshot) -> Played | None:
         """Notes a round; what was played of it before, in a run that was killed."""
@@ -54,10 +53,7 @@ class Course:
         if self._archive is not None:
             played = self._archive.load(round_, key)
             self.goes_on |= bool(played or self._archive.weights(round_, key))
-        played = gathered(played)[0]
-        if played is not None:
-            self._kept.add(round_)
-        return played
+        return gathered(played)[0]
 
     def before(self, now: Snapshot) -> Iterator[tuple[int, Played | Snapshot | None]]:
         """The rounds up to a checkpoint: as they were played, or to be played; or lost.
@@ -77,10 +73,7 @@ class Course:
     def _look_up(self, round_: int, key: str) -> tuple[Played | None, Held | None]:
         for archive in filter(None, (self._archive, self._origin)):
             played, held = archive.load(round_, key), archive.weights(round_, key)
-            if archive is self._archive and (played or held):
-                self.goes_on = True
-                if played:
-                    self._kept.add(round_)
+            self.goes_on |= archive is self._archive and bool(played or held)
             if played:
                 return played, None
             if held:
@@ -101,9 +94,8 @@ class Course:
 
     def keep(self, played: Played) -> None:
         """Keeps a round that was played."""
-        if played.round not in self._kept and (archive := self._own()):
+        if archive := self._own():
             archive.keep(played, self.keys[played.round])
-            self._kept.add(played.round)
 
     def _own(self) -> Archive | None:
         """The archive to write to, once that of another run in the same place is out of the way."""

@@ -53,6 +53,7 @@ class Play:
         self._course = Course(None, None, setting, {})
         self._due: Snapshot | None = None  # waits for the release of the next step
         self._size = 0
+        self._provisional: set[int] = set()
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._started = time.perf_counter()
         self._plan = ""
@@ -68,7 +69,11 @@ class Play:
         return self._due is not None
 
     def begin(
-        self, trainer: Trainer, module: LightningModule, keys: Mapping[int, str], target: int | None
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        keys: Mapping[int, str],
+        target: int | None,
     ) -> None:
         """Opens the match, and plays what a run that was interrupted has left unplayed.
 
@@ -96,15 +101,18 @@ class Play:
             return
         now = self._snapshot(trainer, module, trainer.current_epoch)
         for round_, found in self._course.before(now):
-            if isinstance(found, Played):
+            here = round_ == max(keys) == trainer.current_epoch
+            if isinstance(found, Played) and not (here and self._ended(trainer, found)):
                 self.side.recall(self._number, found)
+            elif isinstance(found, Played):
+                self._wait(trainer, now)
             elif found is None:
                 _log.warning(
                     "round %d was under way when training was interrupted and nothing of it is"
                     " left here, so that it has no figures and is in no sum",
                     round_,
                 )
-            elif found.live is None and round_ == max(keys) == trainer.current_epoch:
+            elif found.live is None and here:
                 self._wait(trainer, found)
             else:
                 self.side.play(trainer, self._number, found)
@@ -119,7 +127,7 @@ class Play:
             engine = snapshot.engine(setting.population, setting.game)
             engine.layout.check_same(setting.layout, round_)
         played = self._course.take(snapshot)
-        if played is not None:
+        if played is not None and not self._ended(trainer, played):
             self.side.recall(self._number, played)
             return
         self._course.hold(snapshot)
@@ -148,10 +156,23 @@ class Play:
         self._due = replace(self._due, live=live, size=self._size)
         self.give(trainer)
 
-    def give(self, trainer: Trainer) -> None:
-        """Has the round that waits played, if there is one."""
+    def _ended(self, trainer: Trainer, played: Played) -> bool:
+        """Whether training had ended before a step at the weights of a round, and now goes on."""
+        limit = trainer.max_epochs
+        goes_on = limit is None or limit < 0 or played.round < limit
+        return goes_on and self.player.match.scores_live and not played.size
+
+    def give(self, trainer: Trainer, *, fails: bool = False) -> None:
+        """Has the round that waits played, if there is one.
+
+        Args:
+            trainer: that trains.
+            fails: whether training fails, so that the step comes when it goes on.
+        """
         if self._due is not None:
             snapshot, self._due = self._due, None
+            if fails:
+                self._provisional.add(snapshot.round)
             self._course.hold_live(snapshot)
             self.side.play(trainer, self._number, snapshot)
 
@@ -161,7 +182,8 @@ class Play:
         self.target = played.target
         if not trainer.is_global_zero:
             return
-        self._course.keep(played)
+        if played.round not in self._provisional:
+            self._course.keep(played)
         self._tell(played)
         for match, figures in zip(self.player.matches, result.figures, strict=False):
             self._ledger.record(trainer, match, figures, played.step, played.size)
