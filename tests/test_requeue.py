@@ -23,18 +23,22 @@ from torch.utils.data import DataLoader, TensorDataset
 import leakage.callbacks.requeue as module
 from leakage.callbacks import Requeue
 from leakage.callbacks.requeue import Follow, is_to_leave, leave_if_wanted
+from leakage.cli import main
 from leakage.errors import Requeued
 
 pytestmark = pytest.mark.usefixtures("process_state")
 
+ROOT = Path(__file__).resolve().parent.parent
 BATCHES = 6
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     """As a process starts with them: a run that was left leaves its own."""
+    kept = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, kept)
 
 
 class Plain(LightningModule):
@@ -298,3 +302,48 @@ def test_a_long_validation_is_left(
         fit(tmp_path, validated)
     assert validated.batches == 1
     assert not (tmp_path / "last.ckpt").exists()
+
+
+class Told(Requeue):
+    """Is told to leave in the second epoch."""
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        if trainer.global_step == 7:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_the_command_line_ends_well_and_goes_on_to_the_same_table(
+    tmp_path: Path,
+    asked: Callable[[], list[str]],
+    adult_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in {"NTASKS": 1, "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    settings = {
+        "data.root": adult_root,
+        "data.standin_size": 6000,
+        **{f"attack.{name}": 40 for name in ("shadow_batches", "calibrate_batches", "trials")},
+        "attack.adversaries": "[LogisticRegression]",
+        "attack.background": False,
+        "trainer.limit_train_batches": 5,
+        "trainer.enable_progress_bar": False,
+        "trainer.logger.save_dir": tmp_path / "logs",
+    }
+    words = ["fit", "--config", str(ROOT / "configs" / "adult.yaml"), "--ckpt_path", "last"]
+    words += [f"--{name}={value}" for name, value in settings.items()]
+    with monkeypatch.context() as patch:
+        patch.setattr("leakage.cli.training.Requeue", Told)
+        main([*words, "--trainer.logger.init_args.version=job_7"])
+    told = capsys.readouterr().err
+    assert "SLURM is about to end the job: wrote" in told
+    assert "auto-requeueing" not in told  # which is Lightning's own
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    for version in ("job_7", "job_8"):
+        main([*words, f"--trainer.logger.init_args.version={version}"])
+    assert asked() == ["requeue 7"]
+    folder = tmp_path / "logs" / "adult"
+    assert sorted(path.name for path in folder.iterdir()) == ["job_7", "job_8"]
+    tables = [(folder / version / "attack.csv").read_bytes() for version in ("job_7", "job_8")]
+    assert tables[0] == tables[1]

@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
@@ -102,11 +104,16 @@ class DefendedCLI(LightningCLI):
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         config = self._get(self.config_init, "trainer")
-        given = config["callbacks"] or []
-        given = given if isinstance(given, list) else [given]
+        given, plugins = _listed(config["callbacks"]), _listed(config["plugins"])
         named = any(isinstance(callback, ModelCheckpoint) for callback in given)
         if not named and config["enable_checkpointing"] is not False and not config["barebones"]:
             kwargs["callbacks"] = [*given, LastTwo()]
+        # Lightning would requeue in the midst of a step, and take up its checkpoint in any later
+        # job: Requeue does it for a fit, nobody for the rest.
+        if SLURMEnvironment.detect() and not any(
+            isinstance(p, ClusterEnvironment) for p in plugins
+        ):
+            kwargs["plugins"] = [*plugins, SLURMEnvironment(auto_requeue=False)]
         return super().instantiate_trainer(**kwargs)
 
     @override
@@ -122,6 +129,11 @@ class DefendedCLI(LightningCLI):
                 f"model.classes: found {given}, but {type(self.datamodule).__name__} has {labels}"
                 f" labels; set it to {labels}"
             )
+
+
+def _listed(given: Any) -> list[Any]:
+    """What a config names as one, as several or not at all."""
+    return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def run(

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from leakage.data.standins.adult import ADULT
 from tests.slurm.cluster import Cluster, one_node, wait_until
@@ -70,6 +71,15 @@ def test_a_requeued_job_ends_as_one_that_was_let_alone(
     assert folders == sorted(f"job_{job}" for job in (ended, alone))
     tables = [folder.parent / f"job_{job}" / "attack.csv" for job in (ended, alone)]
     assert tables[0].read_bytes() == tables[1].read_bytes()
+    weights = [final_weights(folder.parent / f"job_{job}") for job in (ended, alone)]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def final_weights(run: Path) -> dict[str, torch.Tensor]:
+    (last,) = run.glob("checkpoints/epoch=2-*.ckpt")
+    found: dict[str, torch.Tensor] = torch.load(last, weights_only=True)["state_dict"]
+    return found
 
 
 def submit(cluster: Cluster, folder: Path, data: Path, tasks: int) -> str:
