@@ -101,7 +101,11 @@ class Course:
 
     def keep(self, played: Played) -> None:
         """Keeps a round that was played."""
-        if played.round not in self._kept and (archive := self._own()):
+        if not (archive := self._own()):
+            return
+        if played.round in self._kept:
+            archive.drop_weights(played.round)
+        else:
             archive.keep(played, self.keys[played.round])
             self._kept.add(played.round)
 
