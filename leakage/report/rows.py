@@ -66,8 +66,11 @@ class Row:
 
 
 def keep_earlier(path: Path) -> None:
-    """Renames a file, or folder, of an earlier run in the same place, as attack.1.csv and so on."""
-    if path.exists():
+    """Renames a file, or folder, of an earlier run in the same place, as attack.1.csv and so on.
+
+    But not an empty folder, which a run that was killed as it began has left.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
         number = 1
         while (kept := path.with_suffix(f".{number}{path.suffix}")).exists():
             number += 1

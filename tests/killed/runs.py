@@ -18,6 +18,7 @@ import torch
 SERVER = Path(__file__).parent / "fork_server.py"
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "adult.yaml"
 EPOCHS = 3
+FILES = {"attack", "attack.csv", "checkpoints", "config.yaml", "hparams.yaml", "run.json"}
 GRACE = 10.0  # seconds in which all that a run has started is gone
 SETTINGS: dict[str, Any] = {
     "data.standin_size": 1500,
@@ -158,11 +159,14 @@ class Left:
 
     @classmethod
     def of(cls, logs: Path) -> Left:
-        """Checks that there is one folder, without parts of files."""
+        """Checks that there is one folder, with what a run leaves and nothing else."""
         [folder] = (logs / "adult").iterdir()
         assert folder.name == "version_0"
-        assert not list(folder.rglob("*.part"))
-        assert not list(folder.rglob("*.weights.*")), "a round was not played"
+        events = {path.name for path in folder.glob("events.out.tfevents.*")}
+        assert {path.name for path in folder.iterdir()} - events == FILES
+        rounds = [f"round_{round_:05d}.safetensors" for round_ in range(EPOCHS + 1)]
+        assert sorted(path.name for path in (folder / "attack").iterdir()) == rounds
+        assert len(list((folder / "checkpoints").iterdir())) == 2
         return cls((folder / "attack.csv").read_bytes(), weights_of(checkpoints(logs)[-1]))
 
     def check_same(self, other: Left) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -27,7 +28,7 @@ from runs import (
 )
 
 KILLS = 20
-WRITES = 8
+WRITES = 9
 PLAYED = "adult/version_0/attack/round_{:05d}.safetensors"
 
 
@@ -70,8 +71,8 @@ def test_a_run_that_is_killed_within_its_writes_ends_as_one_that_was_not(
         assert run.wait(200) == -signal.SIGKILL, run.said()
         run.check_gone()
         [part] = tmp_path.rglob("*.part")  # those of earlier ones are gone
-        within.add(part.suffixes[0])
-    assert within == {".yaml", ".safetensors", ".ckpt"}, within
+        within.add(re.match(r"\.([a-z]+)", part.name)[1])  # type: ignore[index]
+    assert within >= {"config", "round", "epoch", "attack"}
     finish(server, words_of(root, tmp_path), tmp_path)
     Left.of(tmp_path).check_same(whole.left)
 
