@@ -58,8 +58,12 @@ class Archive:
         plain = {name: value for name, value in vars(played).items() if name != "guesses"}
         told = json.dumps(plain | {"guesses": names, "key": key})
         self._write(self._played(played.round), save_arrays(arrays, {"played": told}))
-        self._weights(played.round).unlink(missing_ok=True)
-        self._live(played.round).unlink(missing_ok=True)
+        self.drop_weights(played.round)
+
+    def drop_weights(self, round_: int) -> None:
+        """Removes what a round was played on; a run that was killed may have left it."""
+        self._weights(round_).unlink(missing_ok=True)
+        self._live(round_).unlink(missing_ok=True)
 
     def keep_weights(self, round_: int, key: str, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Writes what a round is to be played on."""

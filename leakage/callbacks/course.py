@@ -43,6 +43,7 @@ class Course:
         rules = {name: v for name, v in setting.game.settings.items() if name not in _FREE}
         versions = [version(library) for library in _LIBRARIES]
         data = setting.population.fingerprint
+        self._kept: dict[int, int] = {}  # by round that is there already, the size of its real step
         self._names = (repr(rules), repr(setting.defense), data, __version__, *versions)
 
     def take(self, snapshot: Snapshot) -> Played | None:
@@ -53,6 +54,7 @@ class Course:
         if self._archive is not None:
             played = self._archive.load(round_, key)
             self.goes_on |= bool(played or self._archive.weights(round_, key))
+            self._kept |= {round_: played.size} if played else {}
         return gathered(played)[0]
 
     def before(self, now: Snapshot) -> Iterator[tuple[int, Played | Snapshot | None]]:
@@ -73,7 +75,9 @@ class Course:
     def _look_up(self, round_: int, key: str) -> tuple[Played | None, Held | None]:
         for archive in filter(None, (self._archive, self._origin)):
             played, held = archive.load(round_, key), archive.weights(round_, key)
-            self.goes_on |= archive is self._archive and bool(played or held)
+            if archive is self._archive:
+                self.goes_on |= bool(played or held)
+                self._kept |= {round_: played.size} if played else {}
             if played:
                 return played, None
             if held:
@@ -94,7 +98,11 @@ class Course:
 
     def keep(self, played: Played) -> None:
         """Keeps a round that was played."""
-        if archive := self._own():
+        if not (archive := self._own()):
+            return
+        if self._kept.get(played.round) == played.size:
+            archive.drop_weights(played.round)
+        else:  # new, or played again with the releases of a step
             archive.keep(played, self.keys[played.round])
 
     def _own(self) -> Archive | None:
