@@ -123,7 +123,8 @@ class Play:
         if round_ not in setting.game.rounds or self.side.failed:
             return
         snapshot = self._snapshot(trainer, module, round_)
-        if not self.keys:  # a mistake then comes out before training
+        if not self.keys and self.side.is_beside(self._number):
+            # A mistake then comes out before training, as it does where the round is played here.
             engine = snapshot.engine(setting.population, setting.game)
             engine.layout.check_same(setting.layout, round_)
         played = self._course.take(snapshot)
@@ -153,7 +154,13 @@ class Play:
         """Has the round that waits played, with what all clients release of this step."""
         assert self._due is not None
         live = torch.stack(gathered(read_shared_gradient(module).cpu()))
-        self._due = replace(self._due, live=live, size=self._size)
+        if live.isfinite().all():
+            self._due = replace(self._due, live=live, size=self._size)
+        else:
+            _log.warning(
+                "round %d: what was released of its first step holds NaN or inf and is not scored",
+                self._due.round,
+            )
         self.give(trainer)
 
     def _ended(self, trainer: Trainer, played: Played) -> bool:

@@ -73,10 +73,14 @@ class Side:
                 return
         self._stay(trainer, number)
 
+    def is_beside(self, number: int) -> bool:
+        """Whether the rounds of an attack are played in the process beside training."""
+        return self._background is not None and number not in self._within
+
     def play(self, trainer: Trainer, number: int, snapshot: Snapshot) -> None:
         """Plays a round, or has it played."""
         player, beside = self._players[number], self._background
-        if number not in self._within and beside is not None:
+        if beside is not None and self.is_beside(number):
             population, target = player.setting.population, player.match.target
             known = {"records": population.records, "population": population}
 
@@ -102,7 +106,7 @@ class Side:
 
     def recall(self, number: int, played: Played) -> None:
         """Grades a round that was played before."""
-        if number not in self._within and self._background is not None:
+        if self._background is not None and self.is_beside(number):
             self._background.recall(number, played)
         else:
             self._judge(number, played)
