@@ -51,11 +51,13 @@ class Background:
             [sys.executable, "-P", "-m", "leakage.background", *words],
             pass_fds=[handle],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths},
+            # Threads that wait are not to spin on the cores of training.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "PYTHONPATH": paths},
         )
         theirs.close()
         self._line: Line = ours
         self.waiting = 0
+        self._failure: LeakageError | None = None
         self._finalizer = weakref.finalize(self, _end, ours, self._process)
         self._send(Hello.here())
 
@@ -84,21 +86,24 @@ class Background:
             LeakageError: a round has failed, or the process has ended.
         """
         found: list[Result] = []
-        while self._line.poll(0 if found else wait):
+        while self._failure is None and self._line.poll(0 if found else wait):
             try:
                 message = pickle.loads(self._line.recv_bytes())
             except (EOFError, OSError):
-                raise LeakageError(self._epitaph()) from None
+                self._failure = LeakageError(self._epitaph())
+                break
             if isinstance(message, Said):
                 logging.getLogger(message.name).log(message.level, "%s", message.text)
             elif isinstance(message, Step):
                 progress(message)
             elif isinstance(message, Failed):
-                raise _error(message)
+                self._failure = _error(message)
             else:
                 self.waiting -= 1
                 found.append(message)
             wait = 0
+        if self._failure is not None and not found:  # else what came before it comes first
+            raise self._failure
         return found
 
     def close(self) -> None:

@@ -108,6 +108,7 @@ class Side:
         """Grades a round that was played before."""
         if self._background is not None and self.is_beside(number):
             self._background.recall(number, played)
+            self._begun.add(number)
         else:
             self._judge(number, played)
 
