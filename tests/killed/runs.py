@@ -61,16 +61,14 @@ class Server:
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
 
+        self.ask()  # it answers once all is imported
+
     def ask(self, **words: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
-
-    def ready(self) -> None:
-        """Waits until it has imported all."""
-        self.ask(words=None)
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -175,6 +173,29 @@ class Left:
         assert self.weights.keys() == other.weights.keys()
         for name, weight in self.weights.items():
             assert torch.equal(weight, other.weights[name]), name
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody has interrupted, what it has left, and how long it took in seconds."""
+
+    logs: Path
+    left: Left
+    seconds: float
+
+    @classmethod
+    def of(cls, server: Server, words: list[str], logs: Path) -> Whole:
+        start = time.monotonic()
+        finish(server, words, logs)
+        return cls(logs, Left.of(logs), time.monotonic() - start)
+
+
+def finish(server: Server, words: list[str], logs: Path) -> Run:
+    """Starts a run that is to end by itself."""
+    run = Run.start(server, words, logs / "log")
+    assert run.wait(300) == 0, run.said()
+    run.check_gone()
+    return run
 
 
 def checkpoints(logs: Path) -> list[Path]:

@@ -13,15 +13,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Whole
 from runs import (
     EPOCHS,
     GRACE,
     Left,
     Run,
     Server,
+    Whole,
     beside,
     checkpoints,
+    finish,
     members,
     wait_until,
     words_of,
@@ -32,11 +33,10 @@ WRITES = 9
 PLAYED = "adult/version_0/attack/round_{:05d}.safetensors"
 
 
-def finish(server: Server, words: list[str], logs: Path) -> Run:
-    run = Run.start(server, words, logs / "log")
-    assert run.wait(200) == 0, run.said()
-    run.check_gone()
-    return run
+@pytest.fixture(scope="module")
+def whole(server: Server, root: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    logs = tmp_path_factory.mktemp("whole")
+    return Whole.of(server, words_of(root, logs), logs)
 
 
 def test_a_run_that_is_killed_at_20_random_moments_ends_as_one_that_was_not(

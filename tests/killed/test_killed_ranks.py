@@ -1,0 +1,43 @@
+"""Two ranks of which one is killed at any moment go on and end as if nobody had touched them."""
+
+from __future__ import annotations
+
+import random
+import signal
+from pathlib import Path
+
+from runs import Left, Run, Server, Whole, members, words_of
+
+KILLS = 5
+RANKS = {"trainer.devices": 2}
+
+
+def ranks_of(run: Run) -> list[int]:
+    """The processes of training, in the order of their start."""
+    return sorted(pid for pid, niceness in members(run.pid).items() if niceness != 19)
+
+
+def test_two_ranks_of_which_any_is_killed_end_as_two_that_were_not(
+    server: Server, root: Path, tmp_path: Path
+) -> None:
+    whole = Whole.of(server, words_of(root, tmp_path, **RANKS), tmp_path)
+    rng = random.Random(0)
+    kills, runs, victims = 0, 0, set()
+    while kills < KILLS:
+        logs = tmp_path / f"run{runs}"
+        while True:
+            run = Run.start(server, words_of(root, logs, **RANKS), tmp_path / "log")
+            moment = rng.uniform(0, whole.seconds) if kills < KILLS else 300
+            code = run.wait(moment)
+            if code is not None:
+                break
+            ranks = ranks_of(run)
+            victim = rng.randrange(len(ranks))
+            assert run.end(signal.SIGKILL, ranks[victim]) != 0, run.said()
+            kills += 1
+            victims.add(victim)
+        assert code == 0, run.said()
+        run.check_gone()
+        Left.of(logs).check_same(whole.left)
+        runs += 1
+    assert victims == {0, 1}
