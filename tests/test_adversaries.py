@@ -142,6 +142,16 @@ class TestContract:
         adversary.fit(shadow, values, SURFACE, seed=0)(shadow)
         assert np.array_equal(shadow, before)
 
+    def test_an_entry_that_hardly_varies_in_the_shadow_data_may_lie_far_away_in_a_trial(
+        self, adversary: Adversary
+    ) -> None:
+        """As late in training, where nearly all gradients are next to nothing."""
+        shadow, values = releases(90, 0)
+        shadow[:, 0] = np.float32(1e-42) * (np.arange(90) % 2)
+        scores = adversary.fit(seen_by(adversary, shadow), values, SURFACE, seed=0)
+        seen, _ = releases(50, 1)
+        assert np.isfinite(scores(seen_by(adversary, seen))).all()
+
     def test_settings_are_frozen(self, adversary: Adversary) -> None:
         with pytest.raises(AttributeError):
             adversary.features = 3  # type: ignore[attr-defined]

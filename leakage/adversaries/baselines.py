@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from typing_extensions import override
 
 from leakage.adversaries.base import Array, Surface
 from leakage.adversaries.classifiers import log_probabilities
 from leakage.adversaries.identifiers import LinearDiscriminant, candidate_scores
 from leakage.adversaries.posterior import Observed
+from leakage.adversaries.scaling import on_standardised
 from leakage.adversaries.witness import Witness, label_counts, mean_phi, phi_of
 from leakage.gradients.layout import Layout
 from leakage.population import CALIBRATE, CHALLENGE, FIT, Population
@@ -153,7 +152,7 @@ def fit_baseline(
     evidence: Array, values: NDArray[np.int64], classes: int, *seen: Array
 ) -> list[Array]:
     """Log scores (n, c) for each array of evidence in `seen`, by a logistic regression."""
-    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
+    model = on_standardised(LogisticRegression(max_iter=500))
     model.fit(evidence, values)
     return [log_probabilities(model, rows, classes, 1 / (len(values) + 1)) for rows in seen]
 

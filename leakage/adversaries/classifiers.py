@@ -20,11 +20,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 from sklearn.linear_model import Ridge
 from sklearn.neural_network import MLPClassifier, MLPRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from typing_extensions import override
 
 from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_numbers
+from leakage.adversaries.scaling import on_standardised
 from leakage.adversaries.views import View, entries
 from leakage.errors import LeakageError
 
@@ -194,11 +193,11 @@ class LogisticRegression(Classifier):
     @override
     def estimator(self, seed: int) -> Any:
         model = SklearnLogisticRegression(C=self.strength, max_iter=200, random_state=seed)
-        return make_pipeline(StandardScaler(), model)
+        return on_standardised(model)
 
     @override
     def regressor(self, seed: int) -> Any:
-        return make_pipeline(StandardScaler(), Ridge(1 / self.strength, random_state=seed))
+        return on_standardised(Ridge(1 / self.strength, random_state=seed))
 
 
 @dataclass(frozen=True)
@@ -223,11 +222,11 @@ class NeuralNetwork(Classifier):
     @override
     def estimator(self, seed: int) -> Any:
         model = MLPClassifier((self.hidden,), max_iter=self.epochs, random_state=seed)
-        return make_pipeline(StandardScaler(), model)
+        return on_standardised(model)
 
     @override
     def regressor(self, seed: int) -> Any:
         model = MLPRegressor(
             hidden_layer_sizes=(self.hidden,), max_iter=self.epochs, random_state=seed
         )
-        return make_pipeline(StandardScaler(), model)
+        return on_standardised(model)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from typing_extensions import override
 
 from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_numbers
+from leakage.adversaries.scaling import on_standardised
 from leakage.adversaries.views import CountSketch, View, Whole
 from leakage.adversaries.whitening import likeliest_share, whitening
 from leakage.errors import LeakageError
@@ -67,7 +66,7 @@ class LikelihoodRatio(Adversary):
         for held_out in range(_FOLDS):
             rest, own = fold != held_out, fold == held_out
             terms[own] = _Terms(releases[rest], values[rest], size)(releases[own])
-        weights = make_pipeline(StandardScaler(), LogisticRegression(C=100.0, max_iter=1000))
+        weights = on_standardised(LogisticRegression(C=100.0, max_iter=1000))
         weights.fit(terms, values)
         measured = _Terms(releases, values, size)
 
