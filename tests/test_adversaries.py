@@ -153,6 +153,23 @@ def kept_by_f_test(table: NDArray[np.float32], values: NDArray[np.int64], count:
     return [int(number) for number in reduce(numbers)[0]]
 
 
+@pytest.mark.parametrize(
+    "adversary",
+    [e for e in EXAMPLES if "LogisticRegression" in e.name or "NeuralNetwork" in e.name],
+    ids=lambda a: a.name,
+)
+def test_an_entry_that_hardly_varies_in_the_shadow_may_be_large_elsewhere(
+    adversary: Adversary,
+) -> None:
+    """Of a unit that is all but dead: 1 divided by its spread is beyond float32."""
+    shadow, known = releases(90, 0)
+    seen, _ = releases(90, 1)
+    shadow[:, -1] *= np.float32(1e-43)
+    assert shadow[:, -1].any()
+    scores = adversary.fit(shadow, known, SURFACE, seed=0)
+    assert np.isfinite(scores(seen)).all()
+
+
 def test_the_f_test_keeps_the_columns_that_tell_and_drops_constant_ones() -> None:
     rng = np.random.default_rng(0)
     values = np.arange(200) % 2

@@ -28,6 +28,8 @@ from leakage.adversaries.base import Adversary, Array, Scores, Surface, check_nu
 from leakage.adversaries.views import View, entries
 from leakage.errors import LeakageError
 
+_FARTHEST = 1e12  # in units of the spread of an entry
+
 
 class Classifier(Adversary):
     """A classifier on some thousand numbers that are made of the entries of a release.
@@ -86,6 +88,18 @@ class Classifier(Adversary):
 
 def _as_they_are(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return rows
+
+
+class _Standardised(StandardScaler):  # type: ignore[misc]
+    """Entries in units of their spread among shadow releases, within bounds.
+
+    One that has hardly any there, as of a unit that is all but dead, may else be beyond float32.
+    """
+
+    @override
+    def transform(self, X: Any, copy: bool | None = None) -> Any:
+        with np.errstate(over="ignore"):
+            return np.clip(super().transform(X, copy), -_FARTHEST, _FARTHEST)
 
 
 def compared(releases: NDArray[np.float32]) -> Callable[[NDArray[np.float32]], Array]:
@@ -194,11 +208,11 @@ class LogisticRegression(Classifier):
     @override
     def estimator(self, seed: int) -> Any:
         model = SklearnLogisticRegression(C=self.strength, max_iter=200, random_state=seed)
-        return make_pipeline(StandardScaler(), model)
+        return make_pipeline(_Standardised(), model)
 
     @override
     def regressor(self, seed: int) -> Any:
-        return make_pipeline(StandardScaler(), Ridge(1 / self.strength, random_state=seed))
+        return make_pipeline(_Standardised(), Ridge(1 / self.strength, random_state=seed))
 
 
 @dataclass(frozen=True)
@@ -223,11 +237,11 @@ class NeuralNetwork(Classifier):
     @override
     def estimator(self, seed: int) -> Any:
         model = MLPClassifier((self.hidden,), max_iter=self.epochs, random_state=seed)
-        return make_pipeline(StandardScaler(), model)
+        return make_pipeline(_Standardised(), model)
 
     @override
     def regressor(self, seed: int) -> Any:
         model = MLPRegressor(
             hidden_layer_sizes=(self.hidden,), max_iter=self.epochs, random_state=seed
         )
-        return make_pipeline(StandardScaler(), model)
+        return make_pipeline(_Standardised(), model)
