@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leakage.adversaries.posterior import Observed
 from leakage.player import Guesses, Played
-from leakage.writing import write_whole
+from leakage.writing import keep_earlier, write_whole
 
 _PARTS = ("calibrate", "challenge", "live")
 
@@ -38,6 +38,13 @@ class Archive:
     def folder(self) -> Path:
         """Where the files are."""
         return self._folder
+
+    def make_room(self) -> None:
+        """Renames the folder of another run, as attack.1 and so on; not one of anybody else's."""
+        if self._folder.is_dir() and all(
+            path.name.startswith("round_") for path in self._folder.iterdir()
+        ):
+            keep_earlier(self._folder)
 
     def load(self, round_: int, key: str) -> Played | None:
         """A round that was played with this key; None where there is none, or only a part."""
@@ -68,7 +75,7 @@ class Archive:
     def keep_weights(self, round_: int, key: str, step: int, tensors: Mapping[str, Tensor]) -> None:
         """Writes what a round is to be played on."""
         told = {"key": key, "step": str(step)}
-        plain = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        plain = {name: tensor.cpu().clone().contiguous() for name, tensor in tensors.items()}
         self._write(self._weights(round_), save(plain, told))
 
     def weights(self, round_: int, key: str) -> tuple[int, dict[str, Tensor]] | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from leakage.adversaries.base import Array
+from leakage.adversaries.looks import SEEN
 from leakage.adversaries.posterior import Observed
 from leakage.defenses import Defense, bottlenecks, silenced
 from leakage.game import Match
@@ -65,6 +66,7 @@ class Played:
         guesses: of the match, and in the last round of each point of its aggregation curve.
         target: the record that all trials are about, where there is one.
         size: records of each client's batch in the real step that was scored.
+        last: whether it was the last observed round, of which more is asked.
         plan: how gradients were computed, in words.
         unused: parameters that the loss does not use.
         broken: records whose gradients hold NaN or inf.
@@ -77,6 +79,7 @@ class Played:
     guesses: list[Guesses]
     target: int | None
     size: int
+    last: bool
     plan: str
     unused: list[str]
     broken: list[int]
@@ -118,6 +121,7 @@ class Player:
             ranks: processes that all play this round, and share the work.
         """
         start, game = time.perf_counter(), self.setting.game
+        snapshot.check_witness(self.setting.population, game)
         with _budget(self._threads), ThreadPoolExecutor(game.workers) as pool:
             tasks = _Tasks(pool, ranks)
             engine = snapshot.engine(self.setting.population, game, ranks)
@@ -142,12 +146,21 @@ class Player:
             guesses,
             self.match.target,
             snapshot.size,
+            last,
             f"{engine.plan}, p = {engine.layout.p} parameters",
             list(engine.unused),
             sorted(broken),
             self.match.reuse,
             {"releases": released - start, "adversaries": time.perf_counter() - released},
         )
+
+    def trimmed(self, played: Played) -> Played:
+        """A round of a run that ended there: without what is asked of the last one alone."""
+        if not played.last or played.round == max(self.setting.game.rounds):
+            return played
+        first = played.guesses[0]
+        seen = {key: observed for key, observed in first.guesses.items() if key[2] == SEEN}
+        return replace(played, guesses=[Guesses(seen, first.units)], last=False)
 
     def judge(self, played: Played) -> list[list[Graded]]:
         """The figures of a round, of each match that was played; rounds come in their order."""

@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isclose, isnan
 
 import torch
 from torch import Tensor, nn
 
+from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
-from leakage.gradients.loss import Loss
+from leakage.gradients.loss import Loss, computing
 from leakage.gradients.source import Source
 from leakage.population import Population, probe_of
 from leakage.ranks import ALONE, Ranks
 from leakage.rules import Game
+
+_WITNESSES = 4  # records
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Snapshot:
         source: of its batches.
         live: what clients released of the first step after it, float32 (w, p), where they did.
         size: records of each client's batch in that step.
+        witness: the loss of a few records where training is, for another process to find again.
     """
 
     round: int
@@ -36,6 +41,7 @@ class Snapshot:
     source: Source
     live: Tensor | None = None
     size: int = 0
+    witness: float | None = None
 
     @classmethod
     def of(cls, module: nn.Module, source: Source, round_: int, step: int) -> Snapshot:
@@ -75,6 +81,36 @@ class Snapshot:
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
+
+    def witnessed(self, population: Population, game: Game) -> Snapshot:
+        """The same with its witness, where so few records have a loss."""
+        try:
+            return replace(self, witness=self._loss(population, game))
+        except Exception:  # of whatever a loss asks of its batch; the round tells
+            return self
+
+    def check_witness(self, population: Population, game: Game) -> None:
+        """Refuses another loss of the same records at the same weights than training has.
+
+        Only the module goes to another process anew in each round. What else decides the loss, and
+        has changed since: a variable of a script, a data set that follows the epoch.
+        """
+        if self.witness is None:
+            return
+        found = self._loss(population, game)
+        lost = isnan(found) and isnan(self.witness)
+        if not (lost or isclose(found, self.witness, rel_tol=1e-3)):
+            raise LeakageError(
+                f"attack.background: the loss of the same records is {self.witness:g} in training"
+                f" and {found:g} in the process beside it, so something outside of the module"
+                " decides it; set attack.background to false"
+            )
+
+    def _loss(self, population: Population, game: Game) -> float:
+        loss = Loss(self.module, self.round, game.loss, self.source.device)
+        records = probe_of(population)[:_WITNESSES]
+        with computing(self.source.device):
+            return float(loss(self.source.batch(records)).detach())
 
     def engine(self, population: Population, game: Game, ranks: Ranks = ALONE) -> GradientEngine:
         """Gradients at these weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from secrets import token_hex
 from typing import IO
 
 from leakage.errors import LeakageError
+
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 @contextmanager
@@ -49,11 +52,27 @@ def write_whole(path: Path, data: bytes | memoryview | str, *, private: bool = F
         file.write(data.encode() if isinstance(data, str) else data)
 
 
+def keep_earlier(path: Path) -> None:
+    """Renames a file, or folder, of an earlier run in the same place, as attack.1.csv and so on.
+
+    But not an empty folder, which a run that was killed as it began has left.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        number = 1
+        while (kept := path.with_suffix(f".{number}{path.suffix}")).exists():
+            number += 1
+        path.replace(kept)
+
+
 def remove_parts(folder: Path) -> None:
-    """Removes what writers that were killed have left in a folder, where none writes now."""
-    for part in folder.rglob(".*.part"):
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    """Removes what writers that were killed have left in a run's folder and in those within it.
+
+    None may write there now. What other programs call a part stays.
+    """
+    for part in (*folder.glob(".*.part"), *folder.glob("*/.*.part")):
+        if _PART.fullmatch(part.name):
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
 
 
 def _settle(folder: Path) -> None:

@@ -37,7 +37,9 @@ def played(seed: int, matches: int = 1, live: int = 0) -> Played:
         Guesses({key: observed() for key in keys}, rng.integers(-1, 9, (4, 3)))
         for _ in range(matches)
     ]
-    return Played(3, 57, guesses, 12, 64, "factored", ["idle"], [4], {"fit": "some"}, {"a": 0.5})
+    return Played(
+        3, 57, guesses, 12, 64, False, "factored", ["idle"], [4], {"fit": "some"}, {"a": 0.5}
+    )
 
 
 def assert_same(one: Played, other: Played) -> None:

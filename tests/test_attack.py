@@ -209,6 +209,65 @@ def test_the_figures_of_an_earlier_run_are_kept(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_so_they_are_where_both_begin_with_the_same_weights(tmp_path: Path) -> None:
+    class Faster(Linear):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=0.5)
+
+    for module in (Linear(), Faster()):
+        fit(tmp_path, Attack(game(), None, RECORDS), module=module)
+    first, second = rows(tmp_path, "attack.1.csv"), rows(tmp_path)
+    # Up to the release of the first step, on a batch of its own.
+    trials = [table[~table["group"].str.startswith("live")] for table in (first, second)]
+    of_round_0 = [table[table["round"] == 0].reset_index(drop=True) for table in trials]
+    assert of_round_0[0].equals(of_round_0[1])
+    assert not first["value"].equals(second["value"])
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"attack", "attack.1"}
+
+
+def test_a_folder_of_anybody_else_stays_where_it_is(tmp_path: Path) -> None:
+    (tmp_path / "attack").mkdir()
+    (tmp_path / "attack" / "main.py").touch()
+    fit(tmp_path, Attack(game(), None, RECORDS))
+    assert (tmp_path / "attack" / "main.py").exists()
+
+
+def test_a_resumed_run_has_the_rounds_that_it_names(tmp_path: Path) -> None:
+    """As one that was never stopped: curve and layer map belong to the last of them."""
+
+    def attack(rounds: list[int]) -> Attack:
+        return Attack(game(rounds=rounds, curve_k=[6], layer_map=True), None, RECORDS)
+
+    for rounds, more in (([0, 1], [0, 1, 2]), ([0, 1], [0, 2]), ([0, 1, 2], [0, 1])):
+        stopped, whole = tmp_path / f"{rounds}{more}", tmp_path / f"{more}"
+        trainer = fit(stopped, attack(rounds), max_epochs=max(rounds), enable_checkpointing=True)
+        path = trainer.checkpoint_callback.best_model_path  # type: ignore[union-attr]
+        epochs = max(more + rounds)
+        fit(stopped, attack(more), max_epochs=epochs, ckpt_path=path)
+        if max(more) < max(rounds):  # the weights of what is the last one now are gone
+            assert set(rows(stopped)["round"]) == set(more)
+            continue
+        fit(whole, attack(more), max_epochs=epochs)
+        kinds = ["round", "rounds", "k", "layers", "group", "metric"]
+        assert rows(stopped)[kinds].equals(rows(whole)[kinds])
+
+
+@pytest.mark.parametrize("kind", ["shared", "complex"])
+def test_buffers_that_are_hard_to_keep_do_not_stop_a_run(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Holds(Linear):
+        def __init__(self) -> None:
+            super().__init__()
+            one = torch.zeros(9, dtype=torch.complex128 if kind == "complex" else torch.float32)
+            self.register_buffer("one", one)
+            self.register_buffer("two", one[:5])
+
+    fit(tmp_path, Attack(game(), None, RECORDS), module=Holds())
+    assert set(rows(tmp_path)["round"]) == {0, 1}
+    assert ("which cannot be kept" in caplog.text) == (kind == "complex")
+
+
 def test_a_run_without_a_round_leaves_no_file(tmp_path: Path) -> None:
     fit(tmp_path, Attack(game(rounds=[0]), None, RECORDS), max_epochs=0)
     assert not list(tmp_path.glob("*.csv"))

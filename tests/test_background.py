@@ -204,6 +204,30 @@ def test_a_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
     )
 
 
+FACTOR = [1.0]
+
+
+def loss_of_here(module: Net, batch: Any) -> Tensor:
+    """Follows a variable that the process beside training has as this file begins with."""
+    return F.cross_entropy(module.layers(batch[0]), batch[1]) * FACTOR[0]
+
+
+@pytest.mark.usefixtures("played_beside")
+def test_what_something_outside_of_the_module_decides_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FACTOR", [3.0])
+    attack = Attack(game(rounds=[0], loss=loss_of_here), None, RECORDS)
+    with pytest.raises(LeakageError) as error:
+        fit(tmp_path, attack, module=Linear(), epochs=1)
+    assert str(error.value).startswith(
+        "attack, round 0: attack.background: the loss of the same records is "
+    )
+    assert str(error.value).endswith(
+        "so something outside of the module decides it; set attack.background to false"
+    )
+
+
 SCRIPT = """
 import os, sys, torch
 from lightning import LightningModule, Trainer

@@ -59,7 +59,14 @@ class _Worker:
         if played is None:
             population = player.setting.population
             known = {"records": population.records, "population": population}
-            played = player.play(unpack(message.snapshot, known), progress, self._ranks)
+            try:
+                snapshot = unpack(message.snapshot, known)
+            except Exception as error:  # a module of a file that is on no path of imports
+                raise LeakageError(
+                    f"attack.background: the model cannot be loaded in another process: {error};"
+                    " set attack.background to false"
+                ) from error
+            played = player.play(snapshot, progress, self._ranks)
         figures = [] if self._ranks.rank else player.judge(played)
         self.say(Result(message.number, played, figures))
 

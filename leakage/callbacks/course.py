@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -12,11 +13,11 @@ from leakage import __version__
 from leakage.archive import Archive
 from leakage.distributed import gathered
 from leakage.player import Played, Setting
-from leakage.report.rows import keep_earlier
 from leakage.snapshot import Snapshot
 
 _FREE = ("rounds", "cores", "memory", "background")  # rules that change no figure of a round
 Held = tuple[int, dict[str, Tensor], tuple[int, Tensor] | None]
+_log = logging.getLogger("leakage.attack")
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn")
 
 
@@ -28,6 +29,8 @@ class Course:
         origin: that of the run whose checkpoint training goes on from, where there is one.
         setting: of the match.
         keys: by round, those of that checkpoint.
+        run: what tells this run from others that begin with the same weights; empty where nothing
+            does, and then only a checkpoint makes a folder its own.
 
     Attributes:
         keys: by round, what changes with all that its figures follow from.
@@ -35,8 +38,14 @@ class Course:
     """
 
     def __init__(
-        self, folder: Path | None, origin: Path | None, setting: Setting, keys: Mapping[int, str]
+        self,
+        folder: Path | None,
+        origin: Path | None,
+        setting: Setting,
+        keys: Mapping[int, str],
+        run: str = "",
     ) -> None:
+        self._known = bool(keys or run)
         self.keys, self.goes_on, self._cleared = dict(keys), False, False
         self._archive = Archive(folder) if folder else None
         self._origin = Archive(origin) if origin and origin != folder else None
@@ -44,14 +53,14 @@ class Course:
         versions = [version(library) for library in _LIBRARIES]
         data = setting.population.fingerprint
         self._kept: dict[int, int] = {}  # by round that is there already, the size of its real step
-        self._names = (repr(rules), repr(setting.defense), data, __version__, *versions)
+        self._names = (repr(rules), repr(setting.defense), data, __version__, run, *versions)
 
     def take(self, snapshot: Snapshot) -> Played | None:
         """Notes a round; what was played of it before, in a run that was killed."""
         round_, key = snapshot.round, snapshot.digest(*self._names)
         self.keys[round_] = key
         played = None
-        if self._archive is not None:
+        if self._archive is not None and self._known:
             played = self._archive.load(round_, key)
             self.goes_on |= bool(played or self._archive.weights(round_, key))
             self._kept |= {round_: played.size} if played else {}
@@ -87,8 +96,16 @@ class Course:
     def hold(self, snapshot: Snapshot) -> None:
         """Keeps what a round is to be played on until it was played."""
         if archive := self._own():
-            key, step = self.keys[snapshot.round], snapshot.step
-            archive.keep_weights(snapshot.round, key, step, snapshot.tensors)
+            round_, key = snapshot.round, self.keys[snapshot.round]
+            try:
+                archive.keep_weights(round_, key, snapshot.step, snapshot.tensors)
+            except KeyError as error:  # a type of numbers that safetensors does not have
+                _log.warning(
+                    "round %d is lost if training is interrupted before it was played: the module"
+                    " holds %s, which cannot be kept",
+                    round_,
+                    error.args[0],
+                )
 
     def hold_live(self, snapshot: Snapshot) -> None:
         """Keeps what was released of the first step of a round."""
@@ -108,6 +125,6 @@ class Course:
     def _own(self) -> Archive | None:
         """The archive to write to, once that of another run in the same place is out of the way."""
         if self._archive is not None and not (self.goes_on or self._cleared):
-            keep_earlier(self._archive.folder)
+            self._archive.make_room()
         self._cleared = True
         return self._archive

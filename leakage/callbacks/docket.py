@@ -14,10 +14,10 @@ from leakage.population import Population
 from leakage.report.canaries import canary_files
 from leakage.report.epsilon_figure import epsilon_figure
 from leakage.report.epsilons import EpsilonRow, epsilon_rows, epsilon_table
-from leakage.report.rows import keep_earlier, write_rows
+from leakage.report.rows import write_rows
 from leakage.report.run import write_run
 from leakage.report.verdicts import verdict
-from leakage.writing import write_whole
+from leakage.writing import keep_earlier, write_whole
 
 
 class Docket:

@@ -27,12 +27,13 @@ from leakage.report.board import (
     introduce,
 )
 from leakage.report.comparisons import aggregation_figure
-from leakage.report.rows import ALL, Row, keep_earlier, write_rows
+from leakage.report.rows import ALL, Row, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
 from leakage.report.words import priced, spent, told
 from leakage.rounds import INFORMATION, Graded
 from leakage.rules import Game
+from leakage.writing import keep_earlier
 
 CEILING = "ceiling"
 _SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits", "mae", "rps", "top5")

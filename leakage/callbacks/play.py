@@ -17,8 +17,9 @@ from leakage.background.messages import Result
 from leakage.callbacks.course import Course
 from leakage.callbacks.ledger import Ledger
 from leakage.callbacks.records import count_records
+from leakage.callbacks.resume import Resume
 from leakage.callbacks.sides import Side
-from leakage.callbacks.surroundings import as_written, make_source
+from leakage.callbacks.surroundings import as_written, callbacks_of, make_source
 from leakage.distributed import gathered
 from leakage.gradients.shared import read_shared_gradient
 from leakage.player import Played, Player, Setting
@@ -93,6 +94,7 @@ class Play:
             Path(origin).parent.parent / name if kept and origin else None,
             self.player.setting,
             keys,
+            next((resume.config for resume in callbacks_of(trainer, Resume)), ""),
         )
         if target is not None:
             self.player.aim_at(target)
@@ -101,9 +103,11 @@ class Play:
             return
         now = self._snapshot(trainer, module, trainer.current_epoch)
         for round_, found in self._course.before(now):
+            if round_ not in self.player.setting.game.rounds:
+                continue
             here = round_ == max(keys) == trainer.current_epoch
-            if isinstance(found, Played) and not (here and self._ended(trainer, found)):
-                self.side.recall(self._number, found)
+            if isinstance(found, Played) and not (here and self._lacks(trainer, found)):
+                self.side.recall(self._number, self.player.trimmed(found))
             elif isinstance(found, Played):
                 self._wait(trainer, now)
             elif found is None:
@@ -115,21 +119,28 @@ class Play:
             elif found.live is None and here:
                 self._wait(trainer, found)
             else:
+                _log.info(
+                    "round %d is played on its weights; what else the module holds is that of the"
+                    " checkpoint",
+                    round_,
+                )
                 self.side.play(trainer, self._number, found)
 
     def take(self, trainer: Trainer, module: LightningModule, round_: int) -> None:
         """Has an observed round played at the weights of now."""
         setting = self.player.setting
-        if round_ not in setting.game.rounds or self.side.failed:
+        if round_ not in setting.game.rounds:
             return
         snapshot = self._snapshot(trainer, module, round_)
+        if self.side.is_beside(self._number):
+            snapshot = snapshot.witnessed(setting.population, setting.game)
         if not self.keys and self.side.is_beside(self._number):
             # A mistake then comes out before training, as it does where the round is played here.
             engine = snapshot.engine(setting.population, setting.game)
             engine.layout.check_same(setting.layout, round_)
         played = self._course.take(snapshot)
-        if played is not None and not self._ended(trainer, played):
-            self.side.recall(self._number, played)
+        if played is not None and not self._lacks(trainer, played):
+            self.side.recall(self._number, self.player.trimmed(played))
             return
         self._course.hold(snapshot)
         self._wait(trainer, snapshot)
@@ -163,11 +174,13 @@ class Play:
             )
         self.give(trainer)
 
-    def _ended(self, trainer: Trainer, played: Played) -> bool:
-        """Whether training had ended before a step at the weights of a round, and now goes on."""
+    def _lacks(self, trainer: Trainer, played: Played) -> bool:
+        """Whether a round was the last of a run that now goes on, or is the last one only now."""
         limit = trainer.max_epochs
         goes_on = limit is None or limit < 0 or played.round < limit
-        return goes_on and self.player.match.scores_live and not played.size
+        unscored = goes_on and self.player.match.scores_live and not played.size
+        last = played.round == max(self.player.setting.game.rounds)
+        return unscored or (last and not played.last)
 
     def give(self, trainer: Trainer, *, fails: bool = False) -> None:
         """Has the round that waits played, if there is one.

@@ -44,7 +44,7 @@ class Resume(Callback):
     """
 
     def __init__(self, config: str = "") -> None:
-        self._config = config
+        self.config = config
         self._start: State | None = None
         self._found: State | None = None  # in the checkpoint
         self._next_epoch: State | None = None
@@ -147,7 +147,7 @@ class Resume(Callback):
         loops = checkpoint["loops"]["fit_loop"]
         epoch, batch = (loops[f"{of}_progress"]["current"] for of in ("epoch", "epoch_loop.batch"))
         checkpoint[KEY] = {
-            "config": self._config,
+            "config": self.config,
             "ranks": gathered(own),
             "taken": batch["processed"],
             "metrics": {name: m.detach().cpu() for name, m in trainer.callback_metrics.items()},

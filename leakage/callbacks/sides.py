@@ -106,8 +106,9 @@ class Side:
 
     def recall(self, number: int, played: Played) -> None:
         """Grades a round that was played before."""
-        if self._background is not None and self.is_beside(number):
-            self._background.recall(number, played)
+        beside = self._background
+        if beside is not None and self.is_beside(number):
+            self._sent(lambda: beside.recall(number, played))
             self._begun.add(number)
         else:
             self._judge(number, played)
@@ -137,9 +138,18 @@ class Side:
             try:
                 found += self._background.results(0 if found else wait, progress)
             except LeakageError as error:
-                self._failed = error
-                _log.error("%s; training ends with its next checkpoint", error)
+                self._fail(error)
         return found
+
+    def _fail(self, error: LeakageError) -> None:
+        """Notes an error, for all ranks to hear of where they meet: in `refuse_failed`.
+
+        Until then this one goes on as the others do. They may wait for its process, which ends.
+        """
+        self._failed = error
+        _log.error("%s; training ends with its next checkpoint", error)
+        if self._background is not None:
+            self._background.close()
 
     def close(self) -> None:
         """Ends the process beside training, whatever it is at."""
@@ -161,9 +171,10 @@ class Side:
         """Whether all ranks could send; whatever a module or a rule holds may not be able to go."""
         reason = ""
         try:
-            send()
-        except LeakageError:
-            raise
+            if self._failed is None:
+                send()
+        except LeakageError as error:  # the process has ended, which all ranks hear of later
+            self._fail(error)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         for said in filter(None, gathered(reason)):

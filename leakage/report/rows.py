@@ -65,18 +65,6 @@ class Row:
     note: str
 
 
-def keep_earlier(path: Path) -> None:
-    """Renames a file, or folder, of an earlier run in the same place, as attack.1.csv and so on.
-
-    But not an empty folder, which a run that was killed as it began has left.
-    """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        number = 1
-        while (kept := path.with_suffix(f".{number}{path.suffix}")).exists():
-            number += 1
-        path.replace(kept)
-
-
 def write_rows(path: Path, rows: Sequence[DataclassInstance]) -> None:
     """Writes a table anew, one row or more of one kind, so that a reader never sees half of it."""
     names = [field.name for field in fields(rows[0])]
