@@ -25,7 +25,7 @@ from leakage.models.tabular import Tabular
 from leakage.rules import Game
 from leakage.secrets import Property
 
-EPOCHS, STEPS, REPETITIONS = 5, 300, 2
+EPOCHS, STEPS, REPETITIONS = 4, 400, 2
 
 
 class Clock(Callback):
@@ -51,8 +51,8 @@ class Clock(Callback):
 
 def game(background: bool) -> Game:
     return Game(
-        Property("sex"), k=16, rounds=list(range(EPOCHS + 1)), shadow_batches=300,
-        calibrate_batches=300, trials=300, adversaries=[RandomForest(trees=50)],
+        Property("sex"), k=16, rounds=list(range(EPOCHS + 1)), shadow_batches=60,
+        calibrate_batches=60, trials=60, adversaries=[RandomForest(trees=10)], layer_map=False,
         cores=1, background=background,
     )  # fmt: skip
 
@@ -66,9 +66,9 @@ def fit(data: Adult, folder: str, attack: Attack | None) -> tuple[float, Clock]:
         logger=CSVLogger(folder), enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, callbacks=[*([attack] if attack else []), clock],
     )  # fmt: skip
-    loader = DataLoader(data.train_dataloader().dataset, 256, shuffle=True)
+    loader = DataLoader(data.train_dataloader().dataset, 32, shuffle=True)
     start = time.perf_counter()
-    trainer.fit(Tabular(data.in_features, hidden=[512, 512]), loader, None)
+    trainer.fit(Tabular(data.in_features, hidden=[1024, 1024]), loader, None)
     return time.perf_counter() - start, clock
 
 
