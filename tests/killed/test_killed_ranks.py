@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 from pathlib import Path
 
-from runs import Left, Run, Server, Whole, members, words_of
+import pytest
+from runs import (
+    Left,
+    Run,
+    Server,
+    Whole,
+    beside,
+    checkpoints,
+    finish,
+    members,
+    wait_until,
+    words_of,
+)
 
 KILLS = 5
 RANKS = {"trainer.devices": 2}
@@ -41,3 +54,22 @@ def test_two_ranks_of_which_any_is_killed_end_as_two_that_were_not(
         Left.of(logs).check_same(whole.left)
         runs += 1
     assert victims == {0, 1}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_beside_one_rank_that_is_killed_ends_both_with_its_sentence(
+    rank: int, server: Server, root: Path, tmp_path: Path
+) -> None:
+    """The others are told where all meet: none waits for ever for one that knows."""
+    words = words_of(root, tmp_path, **RANKS)
+    run = Run.start(server, words, tmp_path / "log")
+    wait_until(lambda: len(beside(run.pid)) == 2, 100)
+    wait_until(lambda: len(list(tmp_path.rglob("round_00001.*"))) > 0, 100)
+    os.kill(sorted(beside(run.pid))[rank], signal.SIGKILL)
+    assert run.wait(100) == 2, run.said()
+    run.check_gone()
+    assert "error: attack" in run.said()
+    assert "Traceback" not in run.said().partition("attack.background")[0]
+    assert checkpoints(tmp_path)
+    finish(server, words, tmp_path)
+    Left.of(tmp_path)
