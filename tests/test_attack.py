@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
+from leakage.callbacks.checks import check_ranks
 from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.population import probe_of
@@ -266,6 +268,17 @@ def test_buffers_that_are_hard_to_keep_do_not_stop_a_run(
     fit(tmp_path, Attack(game(), None, RECORDS), module=Holds())
     assert set(rows(tmp_path)["round"]) == {0, 1}
     assert ("which cannot be kept" in caplog.text) == (kind == "complex")
+
+
+def test_more_ranks_than_units_of_the_challenge_split_are_refused() -> None:
+    units = len(RECORDS.splits["challenge"])
+    check_ranks(SimpleNamespace(world_size=units), RECORDS)  # type: ignore[arg-type]
+    with pytest.raises(LeakageError) as error:
+        check_ranks(SimpleNamespace(world_size=units + 1), RECORDS)  # type: ignore[arg-type]
+    assert str(error.value) == (
+        f"trainer.devices: {units + 1} processes are more than the {units} units of the challenge"
+        f" split of synthetic, of which each takes a share; use at most {units}"
+    )
 
 
 def test_a_run_without_a_round_leaves_no_file(tmp_path: Path) -> None:
