@@ -27,6 +27,7 @@ from torch.utils.tensorboard import SummaryWriter
 import leakage.background.work
 import leakage.cli
 from leakage.background.__main__ import main as play_beside
+from leakage.report import board
 
 _LOOK = 0.02  # seconds
 _popen = subprocess.Popen
@@ -75,6 +76,7 @@ class Spare:
         theirs.close()
 
     def _wait(self, line: socket.socket) -> None:
+        os.nice(19)  # as whoever looks for the process beside training expects
         told, files, _, _ = socket.recv_fds(line, 1024, 1)
         if told:  # else the run has ended
             _, parent, niceness = map(int, told.split())
@@ -95,14 +97,16 @@ def _run(words: Sequence[str], environment: Mapping[str, str]) -> None:
     spare = Spare()
 
     def start(command: Sequence[str], **settings: Any) -> subprocess.Popen[bytes]:
-        if command[0] != sys.executable:
-            return _popen(command, **settings)
         if "leakage.background" in command:
             return spare.take(command[-3:], *settings["pass_fds"])
-        return Fork(lambda: _run(words, settings["env"]))  # another rank
+        if "LOCAL_RANK" in (settings.get("env") or {}):
+            return Fork(lambda: _run(words, settings["env"]))
+        return _popen(command, **settings)
 
     subprocess.Popen = start  # type: ignore[assignment, misc]
     SummaryWriter.add_figure = lambda *_, **__: None  # type: ignore[method-assign]
+    for name in ("roc", "calibration", "posterior", "exposure"):
+        setattr(board, f"{name}_figure", lambda *_: None)
     leakage.cli.main()
 
 
