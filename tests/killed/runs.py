@@ -18,6 +18,8 @@ import torch
 SERVER = Path(__file__).parent / "fork_server.py"
 CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "adult.yaml"
 EPOCHS = 3
+LONG = "LEAKAGE_LONG" in os.environ
+"""Whether runs are killed 20 times, and two ranks 5 times: that takes some minutes."""
 FILES = {"attack", "attack.csv", "checkpoints", "config.yaml", "hparams.yaml", "run.json"}
 GRACE = 10.0  # seconds in which all that a run has started is gone
 SETTINGS: dict[str, Any] = {

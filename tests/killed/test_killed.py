@@ -16,6 +16,7 @@ import pytest
 from runs import (
     EPOCHS,
     GRACE,
+    LONG,
     Left,
     Run,
     Server,
@@ -28,7 +29,7 @@ from runs import (
     words_of,
 )
 
-KILLS = 20
+KILLS = 20 if LONG else 5
 WRITES = 9
 PLAYED = "adult/version_0/attack/round_{:05d}.safetensors"
 
@@ -39,7 +40,7 @@ def whole(server: Server, root: Path, tmp_path_factory: pytest.TempPathFactory) 
     return Whole.of(server, words_of(root, logs), logs)
 
 
-def test_a_run_that_is_killed_at_20_random_moments_ends_as_one_that_was_not(
+def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_was_not(
     server: Server, root: Path, whole: Whole, tmp_path: Path
 ) -> None:
     rng = random.Random(0)

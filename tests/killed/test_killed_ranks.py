@@ -20,7 +20,7 @@ from runs import (
     words_of,
 )
 
-KILLS = 5
+KILLS = 5 if LONG else 2
 RANKS = {"trainer.devices": 2}
 
 
@@ -64,7 +64,8 @@ def test_a_process_beside_one_rank_that_is_killed_ends_both_with_its_sentence(
     wait_until(lambda: len(beside(run.pid)) == 2, 100)
     wait_until(lambda: len(list(tmp_path.rglob("round_00001.*"))) > 0, 100)
     os.kill(max(beside(run.pid)), signal.SIGKILL)
-    assert run.wait(100) == 2, run.said()
+    # Which of the ranks is the first to end with it is open; Lightning then kills the others.
+    assert run.wait(100) in (2, -signal.SIGKILL), run.said()
     run.check_gone()
     assert "error: attack" in run.said()
     assert "Traceback" not in run.said().partition("attack.background")[0]
