@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 from runs import (
+    LONG,
     Left,
     Run,
     Server,
