@@ -54,6 +54,7 @@ SHORT = {
     "attack.trials": 40,
     "attack.rounds": [0, 1],
     "attack.adversaries": TREES[:1],
+    "attack.background": False,  # on busy cores it would get hardly any
     "trainer.max_epochs": 1,
     "trainer.limit_train_batches": 5,
     "trainer.log_every_n_steps": 1,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Line = Connection[Any, Any]
 
-_NICENESS = 19  # training has the cores first
+_NICENESS = 10  # training has the cores first, and a busy machine leaves a tenth of one
 _GRACE = 5.0  # seconds in which a process ends that is told to
 
 

@@ -142,7 +142,7 @@ def members(session: int) -> dict[int, int]:
 
 def beside(session: int) -> list[int]:
     """The processes beside training, which are as nice as can be."""
-    return [pid for pid, niceness in members(session).items() if niceness == 19]
+    return [pid for pid, niceness in members(session).items() if niceness == 10]
 
 
 @dataclass(frozen=True)
