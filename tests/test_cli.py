@@ -636,8 +636,14 @@ def test_training_goes_on_from_a_checkpoint(short: Run, tmp_path: Path) -> None:
     flags = ["--ckpt_path", checkpoint_of(short), "--trainer.max_epochs", "2"]
     run = rerun(short, tmp_path, *flags, "--attack.rounds", "[0,1,2]")
     check_figures(run)
+    # The rounds before the checkpoint are read from the folder that it lies in.
     assert {(row["round"], row["step"], row["rounds"]) for row in run.rows} == {
-        ("2", "10", "alone")
+        ("0", "0", "alone"),
+        *(
+            (round_, step, rounds)
+            for round_, step in (("1", "5"), ("2", "10"))
+            for rounds in ("alone", "sum")
+        ),
     }
     assert torch.load(checkpoint_of(run), weights_only=True)["global_step"] == 10
 

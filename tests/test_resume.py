@@ -467,7 +467,7 @@ def test_the_command_line_goes_on_in_one_folder_and_ends_the_same(
     root, logs = stopped[0], tmp_path / "logs"
     shutil.copytree(stopped[1], logs)
     whole = fit(root, tmp_path / "whole")
-    (logs / "adult" / "version_0" / ".config.yaml.1234.part").write_text("of a killed writer")
+    (logs / "adult" / "version_0" / ".config.yaml.0123abcd.part").write_text("of a killed writer")
     resumed = fit(root, logs, "--ckpt_path=last")
     assert resumed.name == "version_0"
     assert not list(logs.rglob(".*.part"))

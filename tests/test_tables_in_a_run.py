@@ -570,7 +570,7 @@ def test_two_attacks_give_what_each_gives_alone(python: Run, tmp_path: Path) -> 
 def test_two_attacks_share_the_cores(tmp_path: Path) -> None:
     both = [Attack(game(name, cores=1), attributes=TABLE) for name in ("a", "b")]
     fit(tmp_path, *both)
-    assert both[0]._pool is both[1]._pool
+    assert both[0]._side is both[1]._side
 
 
 def test_cores_change_no_figure(python: Run, tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from cluster import Cluster, one_node, wait_until
 
 from leakage.data.standins.adult import ADULT
-from tests.slurm.cluster import Cluster, one_node, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 3000
