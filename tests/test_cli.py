@@ -733,6 +733,7 @@ ATTACK_KEYS = ", ".join(
     for key in (
         "adversaries",
         "attributes",
+        "background",
         "batches",
         "calibrate_batches",
         "cores",
