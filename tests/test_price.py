@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.callbacks import Attack, Defend, Utility
 from leakage.callbacks.play import Play
+from leakage.callbacks.resume import Resume
 from leakage.cli import main
 from leakage.data.adult import Adult
 from leakage.data.standins.adult import ADULT
@@ -312,7 +313,7 @@ def test_the_callbacks_of_the_config_are_not_those_of_the_twin(root: Path, tmp_p
     steps = [module.trainer.global_step for module, *_ in found.trained]
     assert steps == [15, 30]
     kinds = [type(c) for c in found.trained[0][0].trainer.callbacks]  # type: ignore[attr-defined]
-    assert kinds[:3] == [Defend, Utility, Attack]
+    assert kinds[:4] == [Resume, Defend, Utility, Attack]
 
 
 def test_a_mistake_is_told_before_the_twin_is_trained(
