@@ -76,7 +76,7 @@ class Spare:
         theirs.close()
 
     def _wait(self, line: socket.socket) -> None:
-        os.nice(10)  # as whoever looks for the process beside training expects
+        os.nice(1)  # by which it is known, until it is as nice as it will be
         told, files, _, _ = socket.recv_fds(line, 1024, 1)
         if told:  # else the run has ended
             _, parent, niceness = map(int, told.split())

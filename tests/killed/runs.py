@@ -141,8 +141,9 @@ def members(session: int) -> dict[int, int]:
 
 
 def beside(session: int) -> list[int]:
-    """The processes beside training, which are as nice as can be."""
-    return [pid for pid, niceness in members(session).items() if niceness == 10]
+    """The processes beside training, which are nicer than training is."""
+    found = members(session)
+    return [pid for pid, niceness in found.items() if niceness > min(found.values())]
 
 
 @dataclass(frozen=True)

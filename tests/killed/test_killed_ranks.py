@@ -27,7 +27,7 @@ RANKS = {"trainer.devices": 2}
 
 def ranks_of(run: Run) -> list[int]:
     """The processes of training, in the order of their start."""
-    return sorted(pid for pid, niceness in members(run.pid).items() if niceness != 10)
+    return sorted(members(run.pid).keys() - beside(run.pid))
 
 
 def test_two_ranks_of_which_any_is_killed_end_as_two_that_were_not(
