@@ -30,7 +30,7 @@ from runs import (
 )
 
 KILLS = 20 if LONG else 5
-WRITES = 9
+MOST_WRITES = 30  # training may be far ahead of the attack
 PLAYED = "adult/version_0/attack/round_{:05d}.safetensors"
 
 
@@ -68,12 +68,14 @@ def test_a_run_that_is_killed_within_its_writes_ends_as_one_that_was_not(
 ) -> None:
     """Each start comes one file further than the one before, and ends before it has its name."""
     within: set[str] = set()
-    for number in range(WRITES):
+    for number in range(MOST_WRITES):
         run = Run.start(server, words_of(root, tmp_path), tmp_path / "log", kill_at=number)
         assert run.wait(200) == -signal.SIGKILL, run.said()
         run.check_gone()
         [part] = tmp_path.rglob("*.part")  # those of earlier ones are gone
         within.add(re.match(r"\.([a-z]+)", part.name)[1])  # type: ignore[index]
+        if number >= 8 and "attack" in within:
+            break
     assert within >= {"config", "round", "epoch", "attack"}
     finish(server, words_of(root, tmp_path), tmp_path)
     Left.of(tmp_path).check_same(whole.left)
@@ -119,7 +121,7 @@ def the_process_beside_it(run: Run) -> int:
     ("signum", "victim", "code", "sentence"),
     [
         (signal.SIGINT, the_run, 1, "Detected KeyboardInterrupt, attempting graceful shutdown"),
-        (signal.SIGTERM, the_run, -signal.SIGTERM, ""),
+        (signal.SIGTERM, the_run, 128 + signal.SIGTERM, ""),
         (
             signal.SIGKILL,
             the_process_beside_it,
@@ -143,7 +145,9 @@ def test_a_run_that_is_stopped_leaves_a_checkpoint_and_no_process(
     words = words_of(root, tmp_path)
     run = Run.start(server, words, tmp_path / "log")
     wait_until((tmp_path / PLAYED.format(1)).exists, 100)
-    assert run.end(signum, victim(run)) == code
+    ended = run.end(signum, victim(run))
+    # After training, while rounds are played, nobody handles SIGTERM.
+    assert ended == code or (ended == -signum and signum == signal.SIGTERM)
     assert "Traceback" not in run.said()
     assert sentence in run.said()
     assert checkpoints(tmp_path)
