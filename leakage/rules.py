@@ -32,6 +32,9 @@ from leakage.randomness import torch_generator
 from leakage.secrets import Distribution, Membership, Secret, Sizes, TraitSecret, User
 from leakage.shadow import fewer_shadow_records, shifted_shadow
 
+FREE = ("background", "cores", "memory", "rounds")
+"""The rules that change no figure of a round."""
+
 
 @dataclass(frozen=True)
 class Game:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.loss import Loss, computing
+from leakage.gradients.making import engine_for
 from leakage.gradients.source import Source
 from leakage.population import Population, probe_of
 from leakage.ranks import ALONE, Ranks
@@ -114,16 +115,4 @@ class Snapshot:
 
     def engine(self, population: Population, game: Game, ranks: Ranks = ALONE) -> GradientEngine:
         """Gradients at these weights."""
-        return GradientEngine(
-            self.module,
-            self.source.records,
-            probe_of(population),
-            epoch=self.round,
-            collate=self.source.collate,
-            prepare=self.source.prepare,
-            loss=game.loss,
-            device=self.source.device if self.source.device.type == "cuda" else None,
-            memory=int(game.memory * 2**30),
-            local=game.local,
-            ranks=ranks,
-        )
+        return engine_for(self.module, self.source, population, game, self.round, ranks)

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
-from tqdm import tqdm
 from typing_extensions import override
 
 from leakage.audit.auditor import Auditor
@@ -32,6 +31,7 @@ from leakage.callbacks.surroundings import (
     find_population,
     make_engine,
     make_source,
+    progress_line,
 )
 from leakage.defenses import Defense, NoDefense
 from leakage.errors import LeakageError
@@ -188,8 +188,7 @@ class Audit(Callback):
         if round_ not in self.rules.rounds or self._auditor is None:
             return
         start, auditor = time.perf_counter(), self._auditor
-        hidden = trainer.progress_bar_callback is None
-        with tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})") as bar:
+        with progress_line(trainer) as bar:
             engine = make_engine(trainer, module, auditor.population, self.rules, round_)
             source = make_source(trainer, module, auditor.population)
             with as_written(module):

@@ -13,9 +13,9 @@ from leakage import __version__
 from leakage.archive import Archive
 from leakage.distributed import gathered
 from leakage.player import Played, Setting
+from leakage.rules import FREE
 from leakage.snapshot import Snapshot
 
-_FREE = ("rounds", "cores", "memory", "background")  # rules that change no figure of a round
 Held = tuple[int, dict[str, Tensor], tuple[int, Tensor] | None]
 _log = logging.getLogger("leakage.attack")
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn")
@@ -49,7 +49,7 @@ class Course:
         self.keys, self.goes_on, self._cleared = dict(keys), False, False
         self._archive = Archive(folder) if folder else None
         self._origin = Archive(origin) if origin and origin != folder else None
-        rules = {name: v for name, v in setting.game.settings.items() if name not in _FREE}
+        rules = {name: v for name, v in setting.game.settings.items() if name not in FREE}
         versions = [version(library) for library in _LIBRARIES]
         data = setting.population.fingerprint
         self._kept: dict[int, int] = {}  # by round that is there already, the size of its real step
@@ -83,7 +83,8 @@ class Course:
 
     def _look_up(self, round_: int, key: str) -> tuple[Played | None, Held | None]:
         for archive in filter(None, (self._archive, self._origin)):
-            played, held = archive.load(round_, key), archive.weights(round_, key)
+            played = archive.load(round_, key)
+            held = None if played else archive.weights(round_, key)
             if archive is self._archive:
                 self.goes_on |= bool(played or held)
                 self._kept |= {round_: played.size} if played else {}

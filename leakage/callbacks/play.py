@@ -134,10 +134,10 @@ class Play:
         snapshot = self._snapshot(trainer, module, round_)
         if self.side.is_beside(self._number):
             snapshot = snapshot.witnessed(setting.population, setting.game)
-        if not self.keys and self.side.is_beside(self._number):
-            # A mistake then comes out before training, as it does where the round is played here.
-            engine = snapshot.engine(setting.population, setting.game)
-            engine.layout.check_same(setting.layout, round_)
+            if not self.keys:
+                # A mistake comes out before training, as it does where the round is played here.
+                engine = snapshot.engine(setting.population, setting.game)
+                engine.layout.check_same(setting.layout, round_)
         played = self._course.take(snapshot)
         if played is not None and not self._lacks(trainer, played):
             self.side.recall(self._number, self.player.trimmed(played))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch.distributed
 from lightning import Trainer
-from tqdm import tqdm
 
 from leakage.background.freight import pack
 from leakage.background.messages import Meeting, Result, Step
 from leakage.background.process import Background
 from leakage.callbacks.requeue import is_to_leave
+from leakage.callbacks.surroundings import progress_line
 from leakage.distributed import gathered
 from leakage.errors import LeakageError
 from leakage.player import Played, Player
@@ -96,7 +95,7 @@ class Side:
                     " what cannot go to another process; set attack.background to false"
                 )
             self._stay(trainer, number)
-        with _bar(trainer) as bar:
+        with progress_line(trainer) as bar:
 
             def progress(step: str) -> None:
                 bar.set_description_str(f"attack, round {snapshot.round}: {step}")
@@ -123,7 +122,7 @@ class Side:
         yield from self._results(0, lambda step: None)
         if self.waiting <= most or self.failed:
             return
-        with _bar(trainer) as bar:
+        with progress_line(trainer) as bar:
 
             def progress(step: Step) -> None:
                 bar.set_description_str(f"attack, round {step.round}: {step.text}")
@@ -189,11 +188,6 @@ class Side:
 
 def _is_told_to_stop(trainer: Trainer) -> bool:
     return trainer.received_sigterm or is_to_leave(trainer)
-
-
-def _bar(trainer: Trainer) -> tqdm[Any]:
-    hidden = trainer.progress_bar_callback is None or not trainer.is_global_zero
-    return tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})")
 
 
 def _meeting(trainer: Trainer) -> Meeting:

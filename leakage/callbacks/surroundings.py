@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import default_collate
+from tqdm import tqdm
 
 from leakage.errors import LeakageError
 from leakage.gradients.engine import GradientEngine
-from leakage.gradients.loss import LossFunction
+from leakage.gradients.making import Asked, engine_for
 from leakage.gradients.source import BatchHooks, Source
-from leakage.gradients.updates import Local
-from leakage.population import Population, probe_of
+from leakage.population import Population
 from leakage.table import population_of, read_table
 
 Kind = TypeVar("Kind", bound=Callback)
 _STEPS = ("training_step", "validation_step", "test_step", "predict_step")
 
 
-class Rules(Protocol):
+class Rules(Asked, Protocol):
     """What the rules of a game, and those of an audit, say of the records and of the gradients."""
-
-    @property
-    def key(self) -> str:
-        """The part of the config that they are."""
 
     @property
     def attributes(self) -> str | None:
@@ -45,18 +41,6 @@ class Rules(Protocol):
     @property
     def seed(self) -> int:
         """Of every draw."""
-
-    @property
-    def loss(self) -> LossFunction | None:
-        """L where it is not `training_step`."""
-
-    @property
-    def memory(self) -> float:
-        """GiB that gradients may take."""
-
-    @property
-    def local(self) -> Local | None:
-        """What a client does before it shares."""
 
 
 def callbacks_of(trainer: Trainer, kind: type[Kind]) -> list[Kind]:
@@ -123,19 +107,13 @@ def make_engine(
     """The engine at the weights that training has reached, on the device that it uses."""
     source = make_source(trainer, module, population)
     with as_written(module):
-        return GradientEngine(
-            module,
-            population.records,
-            probe_of(population),
-            epoch=epoch,
-            collate=source.collate,
-            prepare=source.prepare,
-            loss=game.loss,
-            device=module.device if module.device.type == "cuda" else None,
-            memory=int(game.memory * 2**30),
-            local=game.local,
-            key=game.key,
-        )
+        return engine_for(module, source, population, game, epoch)
+
+
+def progress_line(trainer: Trainer) -> tqdm[Any]:
+    """Where what is under way is shown, with the time that it takes; by the first process alone."""
+    hidden = trainer.progress_bar_callback is None or not trainer.is_global_zero
+    return tqdm(leave=False, disable=hidden, bar_format="{desc} ({elapsed})")
 
 
 def make_source(trainer: Trainer, module: LightningModule, population: Population) -> Source:

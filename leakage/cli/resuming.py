@@ -20,13 +20,11 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from leakage.callbacks.resume import KEY
 from leakage.errors import LeakageError
+from leakage.rules import FREE as RULES
 
 LAST = "last"
 FREE = {
-    "attack.background",
-    "attack.cores",
-    "attack.memory",
-    "attack.rounds",
+    *(f"attack.{rule}" for rule in RULES),
     "audit.memory",
     "audit.rounds",
     "data.download",
