@@ -31,6 +31,10 @@ GAME = linear_game(
     k=4, rounds=[0, 1], shadow_batches=100, calibrate_batches=100, trials=100, cores=1
 )
 TARGET = DP(clip=1.0, batch=60, epsilon=8.0)
+REFUSED = (
+    "trainer.callbacks: Attack stands before Defend, which finds the noise that a target epsilon"
+    " asks for, and releases what is shared; put Defend first"
+)
 
 
 class Net(LightningModule):
@@ -90,15 +94,7 @@ def test_the_game_is_played_with_the_noise_that_training_settled_on(tmp_path: Pa
     assert defend.privacy()["sigma"] == settled.sigma
 
 
-def test_the_noise_of_a_target_is_found_in_whatever_order_the_callbacks_stand(
-    tmp_path: Path,
-) -> None:
-    defend = Defend(TARGET)
-    fit(tmp_path, Attack(GAME, TARGET, RECORDS), defend)
-    assert set(rows_of(tmp_path)["defense"]) == {defend.settled.label}
-
-
-def test_the_noise_of_a_target_has_to_be_known_before_the_attack(tmp_path: Path) -> None:
+def test_the_noise_of_a_target_is_known_before_the_attack(tmp_path: Path) -> None:
     class Own(Net):
         """Makes its loader late, so that the number of steps is known only then."""
 
@@ -119,12 +115,20 @@ def test_the_noise_of_a_target_has_to_be_known_before_the_attack(tmp_path: Path)
 
     with pytest.raises(LeakageError) as error:
         run(Attack(GAME, TARGET, RECORDS), Defend(TARGET))
-    assert str(error.value) == (
-        "trainer.callbacks: Attack stands before Defend, which finds the noise that a target"
-        " epsilon asks for; put Defend first"
-    )
-    run(Defend(TARGET), Attack(GAME, TARGET, RECORDS))
-    assert len(rows_of(tmp_path))
+    assert str(error.value) == REFUSED
+    defend = Defend(TARGET)
+    run(defend, Attack(GAME, TARGET, RECORDS))
+    assert set(rows_of(tmp_path)["defense"]) == {defend.settled.label}
+
+
+@pytest.mark.parametrize("defense", [TARGET, Sign()], ids=["a target", "no noise"])
+def test_an_attack_that_would_see_what_is_never_shared_is_refused(
+    tmp_path: Path, defense: Defense
+) -> None:
+    with pytest.raises(LeakageError) as error:
+        fit(tmp_path, Attack(GAME, defense, RECORDS), Defend(defense))
+    assert str(error.value) == REFUSED
+    assert not list(tmp_path.iterdir())
 
 
 class Before(Callback):

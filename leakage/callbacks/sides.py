@@ -120,16 +120,21 @@ class Side:
             most: rounds that may be left.
         """
         yield from self._results(0, lambda step: None)
-        if self.waiting <= most or self.failed:
-            return
+        # Of a run that is told to stop, the rest is played when it goes on.
+        while self.waiting > most and not self.failed and not _is_told_to_stop(trainer):
+            yield from self._next(trainer)
+
+    def _next(self, trainer: Trainer) -> list[Result]:
+        """Waits for results; what is logged of them is not to stand beside the line of progress."""
+        found: list[Result] = []
         with progress_line(trainer) as bar:
 
             def progress(step: Step) -> None:
                 bar.set_description_str(f"attack, round {step.round}: {step.text}")
 
-            # Of a run that is told to stop, the rest is played when it goes on.
-            while self.waiting > most and not self.failed and not _is_told_to_stop(trainer):
-                yield from self._results(_LOOK, progress)
+            while not (found or self.failed or _is_told_to_stop(trainer)):
+                found = self._results(_LOOK, progress)
+        return found
 
     def _results(self, wait: float, progress: Callable[[Step], None]) -> list[Result]:
         found, self._ready = self._ready, []

@@ -25,7 +25,7 @@ from leakage.models.tabular import Tabular
 from leakage.rules import Game
 from leakage.secrets import Property
 
-EPOCHS, STEPS, BATCH, REPETITIONS = 3, 400, 512, 2
+EPOCHS, STEPS, BATCH, REPETITIONS = 3, 800, 512, 2
 
 
 class Clock(Callback):
@@ -51,8 +51,8 @@ class Clock(Callback):
 
 def game(background: bool) -> Game:
     return Game(
-        Property("sex"), k=16, rounds=list(range(EPOCHS + 1)), shadow_batches=60,
-        calibrate_batches=60, trials=60, adversaries=[RandomForest(trees=10)], layer_map=False,
+        Property("sex"), k=16, rounds=list(range(EPOCHS + 1)), shadow_batches=500,
+        calibrate_batches=500, trials=500, adversaries=[RandomForest(trees=10)], layer_map=False,
         cores=1, background=background,
     )  # fmt: skip
 
