@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, TypeVar
 
 import torch
@@ -53,6 +55,23 @@ def gathered(part: Kind) -> list[Kind]:
     with _together():
         dist.all_gather_object(parts, part)
     return parts
+
+
+@contextmanager
+def ends_of_others() -> Iterator[None]:
+    """Where a library may wait for other ranks, as metrics do; their end becomes a sentence.
+
+    Raises:
+        LeakageError: another rank has ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        *_, (frame, _) = walk_tb(error.__traceback__)
+        within = Path(frame.f_code.co_filename).is_relative_to(Path(dist.__file__).parent)
+        if not (within and _connected()):
+            raise
+        raise _lost(error) from error
 
 
 class Clients(DDPStrategy):
@@ -229,11 +248,15 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise LeakageError(
-            f"trainer.devices: rank {rank()} has lost another one, which says why if it could"
-            f" ({reason})"
-        ) from error
+        raise _lost(error) from error
+
+
+def _lost(error: RuntimeError) -> LeakageError:
+    reason = str(error).partition("\n")[0]
+    return LeakageError(
+        f"trainer.devices: rank {rank()} has lost another one, which says why if it could"
+        f" ({reason})"
+    )
 
 
 def _copy_from_first(tensors: Sequence[Tensor]) -> None:

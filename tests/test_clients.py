@@ -532,6 +532,54 @@ def test_the_first_rank_ends_with_a_sentence_when_another_is_killed(
     assert not members(process)
 
 
+WAITS = """
+import os, sys
+import torch, torch.distributed as dist
+from torchmetrics import MeanMetric
+from leakage.distributed import ends_of_others
+from leakage.errors import LeakageError
+
+def ends(wait):
+    try:
+        with ends_of_others():
+            wait()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def mistake():
+    raise RuntimeError("a mistake of the user")
+
+rank, meeting = int(sys.argv[1]), f"file://{sys.argv[2]}"
+print(ends(lambda: dist.init_process_group("none", init_method=meeting, rank=rank, world_size=2)))
+dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+metric = MeanMetric()
+metric.update(torch.tensor(float(rank)))
+print(ends(lambda: print(metric.compute().item())))
+if rank == 1:
+    os._exit(0)
+metric.update(torch.tensor(0.0))
+print(ends(metric.compute))
+print(ends(lambda: dist.all_reduce(torch.zeros(1))))
+print(ends(mistake))
+"""
+
+
+def test_where_metrics_wait_for_a_rank_that_has_ended_a_sentence_says_so(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    ranks = [start("-c", WAITS, str(r), str(tmp_path / "meet"), folder=tmp_path) for r in (0, 1)]
+    started.extend(ranks)
+    said, errors = ranks[0].communicate(timeout=120)
+    assert ranks[0].returncode == 0, errors
+    unknown, mean, whole, metrics, plainly, mistake = said.splitlines()
+    lost = "LeakageError: trainer.devices: rank 0 has lost another one, which says why if it could"
+    assert not unknown.startswith(lost)
+    assert (mean, whole) == ("0.5", "None")
+    assert metrics.startswith(lost)
+    assert plainly.startswith(lost)
+    assert mistake == "RuntimeError: a mistake of the user"
+
+
 def test_another_strategy_is_refused_before_a_rank_is_started(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

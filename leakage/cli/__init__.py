@@ -17,6 +17,7 @@ from leakage.cli.auditing import audit
 from leakage.cli.errors import sentence_of
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
+from leakage.distributed import ends_of_others
 from leakage.errors import LeakageError, Requeued
 
 __all__ = ["main"]
@@ -32,7 +33,8 @@ def main(args: Sequence[str] | None = None) -> None:
         elif words[:1] == ["audit"]:
             audit(None if args is None else words)
         else:
-            train(None if args is None else words)
+            with ends_of_others():
+                train(None if args is None else words)
     except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     except SIGTERMException:  # which would exit with code 0
