@@ -154,6 +154,12 @@ def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return lines[0].removeprefix("error: ")
 
 
+@pytest.fixture(autouse=True)
+def _logs_are_left_in_a_folder_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here := tmp_path / "here").mkdir()
+    monkeypatch.chdir(here)
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_an_empty_folder_names_the_ways_out(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
