@@ -448,6 +448,20 @@ def test_rounds_that_were_played_are_not_lost_when_training_fails(
     assert set(rows(tmp_path)["round"]) == {0, 1}
 
 
+def test_a_rank_that_fails_leaves_alone_what_it_would_play_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(Linear):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                monkeypatch.setattr(Trainer, "world_size", property(lambda _: 2))
+                raise RuntimeError("the data of this rank are gone")
+
+    with pytest.raises(RuntimeError, match="the data of this rank are gone"):
+        fit(tmp_path, Attack(game(rounds=[0, 1, 2]), None, RECORDS), module=Fails(), max_epochs=2)
+    assert set(rows(tmp_path)["round"]) == {0}
+
+
 def test_settings_of_a_table_without_one_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, Attack(game(units="patient"))) == (
         "attack.units: 'patient' is a column of a table, but there is none; name one in"

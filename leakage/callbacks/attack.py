@@ -227,8 +227,10 @@ class Attack(Callback):
         # What was played is not lost; what is under way when training is to stop, is played when
         # it goes on from its checkpoint.
         stops = not isinstance(exception, Exception) or isinstance(exception, Requeued)
+        # Other ranks may not fail, and would never play with this one the round that waits.
+        gives = not stops and trainer.world_size == 1
         with suppress(Exception):
-            for attack in () if stops else callbacks_of(trainer, Attack):
+            for attack in callbacks_of(trainer, Attack) if gives else ():
                 attack._playing.give(trainer, fails=True)
             self._collect(trainer, sys.maxsize if stops else 0)
         if self._side is not None:  # Lightning calls no teardown now
