@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
 from leakage.callbacks.checks import check_ranks
+from leakage.callbacks.resume import Resume
 from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.population import probe_of
@@ -460,6 +461,26 @@ def test_a_rank_that_fails_leaves_alone_what_it_would_play_with_the_others(
     with pytest.raises(RuntimeError, match="the data of this rank are gone"):
         fit(tmp_path, Attack(game(rounds=[0, 1, 2]), None, RECORDS), module=Fails(), max_epochs=2)
     assert set(rows(tmp_path)["round"]) == {0}
+
+
+def test_a_round_is_played_again_once_the_code_of_its_loss_was_mended(tmp_path: Path) -> None:
+    class Wrong(Linear):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            return F.cross_entropy(self.layer(batch[0]).square(), batch[1])
+
+        def on_train_epoch_end(self) -> None:
+            raise RuntimeError("the loss does not fall")
+
+    def attack() -> list[Callback]:  # as the command line does, which tells runs by their config
+        return [Resume("the config"), Attack(game(rounds=[0]), None, RECORDS)]
+
+    mended, fresh = tmp_path / "mended", tmp_path / "fresh"
+    with pytest.raises(RuntimeError, match="does not fall"):
+        fit(mended, *attack(), module=Wrong())
+    before = (mended / "attack.csv").read_bytes()
+    for folder in (mended, fresh):
+        fit(folder, *attack())
+    assert (mended / "attack.csv").read_bytes() == (fresh / "attack.csv").read_bytes() != before
 
 
 def test_settings_of_a_table_without_one_are_refused(tmp_path: Path) -> None:
