@@ -483,6 +483,23 @@ def test_a_round_is_played_again_once_the_code_of_its_loss_was_mended(tmp_path: 
     assert (mended / "attack.csv").read_bytes() == (fresh / "attack.csv").read_bytes() != before
 
 
+def test_attacks_on_one_secret_go_on_from_a_checkpoint_each_with_its_own_rounds(
+    tmp_path: Path,
+) -> None:
+    def attacks(**free: Any) -> list[Callback]:
+        games = game(**free), game(layers=["layer.bias"], **free)
+        return [Attack(each, None, RECORDS) for each in games]
+
+    fit(tmp_path, *attacks(), enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    before = [(tmp_path / name).read_bytes() for name in ("attack.csv", "attack_2.csv")]
+    free = {"rounds": [0, 1], "cores": 1, "memory": 0.5, "background": False}
+    fit(tmp_path, *attacks(**free), enable_checkpointing=True, ckpt_path=checkpoint)
+    after = [(tmp_path / name).read_bytes() for name in ("attack.csv", "attack_2.csv")]
+    assert after == before
+    assert before[0] != before[1]
+
+
 def test_settings_of_a_table_without_one_are_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, Attack(game(units="patient"))) == (
         "attack.units: 'patient' is a column of a table, but there is none; name one in"
