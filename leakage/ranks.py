@@ -12,6 +12,8 @@ from torch.distributed import ProcessGroup, all_gather_object
 from leakage.errors import LeakageError
 
 T = TypeVar("T")
+LOST = "has lost another one"
+"""What a process says of which another one can say more."""
 
 
 class Ranks:
@@ -31,7 +33,12 @@ class Ranks:
         self.size = 1 if group is None else group.size()
 
     def gather(self, compute: Callable[[], T]) -> list[T]:
-        """What each process computes, in the order of ranks; an error in one is one in all."""
+        """What each process computes, in the order of ranks.
+
+        Raises:
+            Exception: of this process, whatever it was.
+            LeakageError: an error of another process, or its end.
+        """
         if self._group is None:
             return [compute()]
         mine: T | None = None
@@ -42,7 +49,13 @@ class Ranks:
             error = raised
         told: list[Any] = [None] * self.size
         said = None if error is None else str(error).strip() or type(error).__name__
-        all_gather_object(told, (mine, said), group=self._group)
+        try:
+            all_gather_object(told, (mine, said), group=self._group)
+        except RuntimeError as closed:
+            reason = str(closed).partition("\n")[0]
+            raise error or LeakageError(
+                f"trainer.devices: rank {self.rank} {LOST}, which says why if it could ({reason})"
+            ) from closed
         if error is not None:
             raise error
         for rank, (_, other) in enumerate(told):

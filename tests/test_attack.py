@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset
 from leakage.adversaries import LogisticRegression
 from leakage.callbacks import Attack, Defend
 from leakage.callbacks.checks import check_ranks
+from leakage.callbacks.resume import Resume
 from leakage.defenses import Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.population import probe_of
@@ -446,6 +447,57 @@ def test_rounds_that_were_played_are_not_lost_when_training_fails(
     with pytest.raises(RuntimeError, match="the data are gone"):
         fit(tmp_path, attack, module=Fails(), max_epochs=2)
     assert set(rows(tmp_path)["round"]) == {0, 1}
+
+
+def test_a_rank_that_fails_leaves_alone_what_it_would_play_with_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(Linear):
+        def on_train_epoch_start(self) -> None:
+            if self.current_epoch == 1:
+                monkeypatch.setattr(Trainer, "world_size", property(lambda _: 2))
+                raise RuntimeError("the data of this rank are gone")
+
+    with pytest.raises(RuntimeError, match="the data of this rank are gone"):
+        fit(tmp_path, Attack(game(rounds=[0, 1, 2]), None, RECORDS), module=Fails(), max_epochs=2)
+    assert set(rows(tmp_path)["round"]) == {0}
+
+
+def test_a_round_is_played_again_once_the_code_of_its_loss_was_mended(tmp_path: Path) -> None:
+    class Wrong(Linear):
+        def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+            return F.cross_entropy(self.layer(batch[0]).square(), batch[1])
+
+        def on_train_epoch_end(self) -> None:
+            raise RuntimeError("the loss does not fall")
+
+    def attack() -> list[Callback]:  # as the command line does, which tells runs by their config
+        return [Resume("the config"), Attack(game(rounds=[0]), None, RECORDS)]
+
+    mended, fresh = tmp_path / "mended", tmp_path / "fresh"
+    with pytest.raises(RuntimeError, match="does not fall"):
+        fit(mended, *attack(), module=Wrong())
+    before = (mended / "attack.csv").read_bytes()
+    for folder in (mended, fresh):
+        fit(folder, *attack())
+    assert (mended / "attack.csv").read_bytes() == (fresh / "attack.csv").read_bytes() != before
+
+
+def test_attacks_on_one_secret_go_on_from_a_checkpoint_each_with_its_own_rounds(
+    tmp_path: Path,
+) -> None:
+    def attacks(**free: Any) -> list[Callback]:
+        games = game(**free), game(layers=["layer.bias"], **free)
+        return [Attack(each, None, RECORDS) for each in games]
+
+    fit(tmp_path, *attacks(), enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "checkpoints").iterdir()
+    before = [(tmp_path / name).read_bytes() for name in ("attack.csv", "attack_2.csv")]
+    free = {"rounds": [0, 1], "cores": 1, "memory": 0.5, "background": False}
+    fit(tmp_path, *attacks(**free), enable_checkpointing=True, ckpt_path=checkpoint)
+    after = [(tmp_path / name).read_bytes() for name in ("attack.csv", "attack_2.csv")]
+    assert after == before
+    assert before[0] != before[1]
 
 
 def test_settings_of_a_table_without_one_are_refused(tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,13 @@ from torch.utils.data import DataLoader, Subset
 
 from leakage.adversaries import LogisticRegression, RandomForest
 from leakage.adversaries.base import Array, Scores, Surface
+from leakage.background import work
+from leakage.background.messages import Meeting
 from leakage.callbacks import Attack, Defend
+from leakage.callbacks.sides import Side
 from leakage.defenses import DP
 from leakage.errors import LeakageError
+from leakage.ranks import LOST
 from leakage.rules import Game
 from leakage.secrets import Membership, Property
 
@@ -202,6 +208,33 @@ def test_a_process_that_is_killed_is_told_of(tmp_path: Path) -> None:
         "attack.background: the process beside training was ended by SIGKILL, perhaps for want of"
         " memory; lower attack.memory or attack.cores, or set attack.background to false"
     )
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_who_waits_in_vain_for_the_process_of_another_rank_says_so(
+    rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "_MEETING", timedelta(seconds=1))
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(LeakageError) as error:
+        work._meet(Meeting("127.0.0.1", port, rank, 2))
+    assert str(error.value).startswith(
+        "attack.background: the processes beside the 2 ranks did not meet ("
+    )
+    assert str(error.value).endswith("); set attack.background to false")
+
+
+def test_the_reason_of_one_rank_stands_before_the_loss_that_others_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    side, reason = Side(beside=False), "attack.background: it was ended by SIGKILL"
+    told = [None, f"attack, round 1: trainer.devices: rank 1 {LOST}", reason]
+    monkeypatch.setattr("leakage.callbacks.sides.gathered", lambda _: told)
+    with pytest.raises(LeakageError) as error:
+        side.refuse_failed()
+    assert str(error.value) == reason
 
 
 FACTOR = [1.0]

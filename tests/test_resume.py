@@ -21,7 +21,7 @@ import pytest
 import torch
 import yaml
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -233,6 +233,23 @@ def test_a_run_that_is_stopped_twice_ends_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["workers", "steps in place of epochs"])
 def test_without_a_checkpoint_it_changes_nothing(name: str) -> None:
     assert same(JOBS[name].run(0, Resume(), Diary()), JOBS[name].run(0, Diary()))
+
+
+def test_training_that_was_stopped_early_goes_on_only_without_what_stopped_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stops() -> EarlyStopping:
+        return EarlyStopping("val_loss", patience=1)
+
+    path, rest, further = tmp_path / "there.ckpt", Diary(), Diary()
+    whole = SHUFFLED.run(0, Resume(), stops(), Diary(path, "epoch ends", 2))
+    with caplog.at_level(logging.INFO, "leakage.resume"):
+        resumed = SHUFFLED.run(1, Resume(), stops(), rest, ckpt_path=path)
+    assert not rest.noted
+    assert all(torch.equal(*pair) for pair in zip(resumed[0], whole[0], strict=True))
+    assert told(caplog) == ["EarlyStopping has ended training before the checkpoint was written"]
+    SHUFFLED.run(1, Resume(), further, ckpt_path=path)
+    assert further.noted[-1] == ("epoch ends", 2, 3 * BATCHES)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

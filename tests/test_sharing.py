@@ -147,6 +147,29 @@ def test_an_error_in_one_is_one_in_all(found: list[dict[str, Any]]) -> None:
     assert [told["error"] for told in found] == [said, "mine", said]
 
 
+def test_the_end_of_another_process_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Group:
+        def rank(self) -> int:
+            return 1
+
+        def size(self) -> int:
+            return 2
+
+    def closed(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Connection closed by peer\nin some line of another language")
+
+    monkeypatch.setattr("leakage.ranks.all_gather_object", closed)
+    ranks = Ranks(Group())  # type: ignore[arg-type]
+    with pytest.raises(LeakageError) as error:
+        ranks.gather(int)
+    assert str(error.value) == (
+        "trainer.devices: rank 1 has lost another one, which says why if it could (Connection"
+        " closed by peer)"
+    )
+    with pytest.raises(ZeroDivisionError):  # what this one knows says more
+        ranks.gather(lambda: 1 // 0)
+
+
 def test_rows_are_shared_in_order_and_each_is_computed_once(found: list[dict[str, Any]]) -> None:
     expected = [[0.0], [10], [20], [31], [41], [52], [62]]
     assert all(told["rows"].tolist() == expected for told in found)

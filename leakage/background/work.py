@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Line = Connection[Any, Any]
 
 _PATIENCE = timedelta(days=7)  # a rank may have to wait for a long step of another
+_MEETING = timedelta(minutes=10)  # in which a busy machine has loaded the libraries of all
 
 
 class _Worker:
@@ -72,11 +73,18 @@ class _Worker:
 
 
 def _meet(meeting: Meeting) -> Ranks:
-    place = (meeting.host, meeting.port, meeting.size, meeting.rank == 0, _PATIENCE)
-    store = TCPStore(*place)
-    torch.distributed.init_process_group(
-        "gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=_PATIENCE
-    )
+    place = (meeting.host, meeting.port, meeting.size, meeting.rank == 0, _MEETING)
+    try:
+        store = TCPStore(*place)
+        torch.distributed.init_process_group(
+            "gloo", store=store, rank=meeting.rank, world_size=meeting.size, timeout=_PATIENCE
+        )
+    except RuntimeError as error:  # one has ended before, or the port was taken meanwhile
+        reason = str(error).partition("\n")[0]
+        raise LeakageError(
+            f"attack.background: the processes beside the {meeting.size} ranks did not meet"
+            f" ({reason}); set attack.background to false"
+        ) from error
     return Ranks(torch.distributed.group.WORLD)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from contextlib import suppress
 from typing import Any
@@ -33,7 +34,7 @@ from leakage.errors import LeakageError, Requeued
 from leakage.gradients.layout import Layout
 from leakage.player import Setting
 from leakage.population import Population
-from leakage.rules import Game
+from leakage.rules import FREE, Game
 
 _PENDING = 2  # rounds that may be under way while training goes on
 _log = logging.getLogger("leakage.attack")
@@ -82,9 +83,10 @@ class Attack(Callback):
     @property
     @override
     def state_key(self) -> str:
-        # Not of what a resumed run may change, such as the rounds.
-        game = self.game
-        return self._generate_state_key(secret=game.secret.name, k=game.k, others=game.others)
+        # Of all that tells attacks apart, but what a resumed run may change, such as the rounds.
+        rules = {name: value for name, value in self.game.settings.items() if name not in FREE}
+        # Of someone's own class that names no settings, the address is another one in each run.
+        return self._generate_state_key(rules=re.sub(r" at 0x[0-9a-f]+", "", repr(rules)))
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -227,8 +229,10 @@ class Attack(Callback):
         # What was played is not lost; what is under way when training is to stop, is played when
         # it goes on from its checkpoint.
         stops = not isinstance(exception, Exception) or isinstance(exception, Requeued)
+        # Other ranks may not fail, and would never play with this one the round that waits.
+        gives = not stops and trainer.world_size == 1
         with suppress(Exception):
-            for attack in () if stops else callbacks_of(trainer, Attack):
+            for attack in callbacks_of(trainer, Attack) if gives else ():
                 attack._playing.give(trainer, fails=True)
             self._collect(trainer, sys.maxsize if stops else 0)
         if self._side is not None:  # Lightning calls no teardown now

@@ -56,8 +56,12 @@ class Course:
         self._names = (repr(rules), repr(setting.defense), data, __version__, run, *versions)
 
     def take(self, snapshot: Snapshot) -> Played | None:
-        """Notes a round; what was played of it before, in a run that was killed."""
-        round_, key = snapshot.round, snapshot.digest(*self._names)
+        """Notes a round; what was played of it before, in a run that was killed.
+
+        Args:
+            snapshot: with its witness, which tells code of a model that was changed since.
+        """
+        round_, key = snapshot.round, snapshot.digest(*self._names, repr(snapshot.witness))
         self.keys[round_] = key
         played = None
         if self._archive is not None and self._known:

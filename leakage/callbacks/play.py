@@ -132,13 +132,14 @@ class Play:
         if round_ not in setting.game.rounds:
             return
         snapshot = self._snapshot(trainer, module, round_)
+        witnessed = snapshot.witnessed(setting.population, setting.game)
         if self.side.is_beside(self._number):
-            snapshot = snapshot.witnessed(setting.population, setting.game)
+            snapshot = witnessed
             if not self.keys:
                 # A mistake comes out before training, as it does where the round is played here.
                 engine = snapshot.engine(setting.population, setting.game)
                 engine.layout.check_same(setting.layout, round_)
-        played = self._course.take(snapshot)
+        played = self._course.take(witnessed)
         if played is not None and not self._lacks(trainer, played):
             self.side.recall(self._number, self.player.trimmed(played))
             return

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loops.loop import _Loop
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
@@ -19,6 +20,7 @@ from leakage.callbacks.replay import (
     start_validation,
     started_validation,
 )
+from leakage.callbacks.surroundings import callbacks_of
 from leakage.distributed import gathered
 from leakage.randomness import random_state, set_random_state
 
@@ -35,6 +37,8 @@ class Resume(Callback):
     validation and of the end of a batch at which the optimizer stepped; the batches that were
     taken of the epoch are loaded again. Not kept are random numbers that a data set draws within
     workers which outlive an epoch, and `reload_dataloaders_every_n_epochs` starts anew.
+
+    Training that `EarlyStopping` has ended stays ended, as long as that callback is there.
 
     Checkpoints are written whole or not at all, for their owner alone. Without a checkpoint to go
     on from, training is the same as without this callback. It stands before all others.
@@ -64,6 +68,9 @@ class Resume(Callback):
         if trainer.state.fn != TrainerFn.FITTING:
             return
         found = checkpoint.get(KEY)
+        if found is not None and found.get("stopped") and callbacks_of(trainer, EarlyStopping):
+            _log.info("EarlyStopping has ended training before the checkpoint was written")
+            trainer.should_stop = True  # which Lightning forgets
         if found is None:
             _log.warning("the checkpoint holds no random numbers: those that follow are others")
         elif len(found["ranks"]) != trainer.world_size:
@@ -150,6 +157,7 @@ class Resume(Callback):
             "config": self.config,
             "ranks": gathered(own),
             "taken": batch["processed"],
+            "stopped": trainer.should_stop,
             "metrics": {name: m.detach().cpu() for name, m in trainer.callback_metrics.items()},
             "validation": started_validation(trainer),
             "plateau": epoch["completed"] < epoch["processed"],  # it is not over yet

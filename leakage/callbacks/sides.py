@@ -17,7 +17,7 @@ from leakage.callbacks.surroundings import progress_line
 from leakage.distributed import gathered
 from leakage.errors import LeakageError
 from leakage.player import Played, Player
-from leakage.ranks import ALONE, Ranks
+from leakage.ranks import ALONE, LOST, Ranks
 from leakage.snapshot import Snapshot
 
 _LOOK = 1.0  # seconds between two looks at what else is to be done
@@ -52,7 +52,7 @@ class Side:
         Once a checkpoint was written, so that what was trained is not lost.
         """
         said = gathered(None if self._failed is None else str(self._failed))
-        for sentence in filter(None, said):
+        for sentence in sorted(filter(None, said), key=lambda sentence: LOST in sentence):
             raise LeakageError(sentence)
 
     @property
