@@ -61,7 +61,9 @@ class Course:
         Args:
             snapshot: with its witness, which tells code of a model that was changed since.
         """
-        round_, key = snapshot.round, snapshot.digest(*self._names, repr(snapshot.witness))
+        # Rounded, as the last digits of a loss may differ between threads and devices.
+        witness = "" if snapshot.witness is None else f"{snapshot.witness:.4g}"
+        round_, key = snapshot.round, snapshot.digest(*self._names, witness)
         self.keys[round_] = key
         played = None
         if self._archive is not None and self._known:
