@@ -29,6 +29,7 @@ ORDER = (
     "quiet",
     "randomness",
     "ranks",
+    "knowledge",
     "fields",
     "fingerprint",
     "population",
