@@ -1,0 +1,100 @@
+"""Runs side by side: what one has more of than another, with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from leakage.reading.frontier import utility_of
+from leakage.reading.guessers import whole
+from leakage.reading.runs import Files
+from leakage.reading.schema import Difference, Figure, Run
+from leakage.reading.settings import differing, settings_of
+
+_SAME = 1e-9
+_TOLD = 4  # settings that are named
+
+
+def differences_of(runs: Sequence[Files]) -> list[Difference]:
+    """Each run with figures less the first of them.
+
+    Args:
+        runs: as they were read, in the order in which they were given.
+    """
+    attacked = [files for files in runs if files.run.strongest is not None]
+    return [found for other in attacked[1:] for found in _between(other, attacked[0])]
+
+
+def _between(one: Files, other: Files) -> Iterator[Difference]:
+    names = (one.run.name, other.run.name)
+    note = _note(one, other)
+    ours, theirs = one.run.strongest, other.run.strongest
+    assert ours is not None
+    assert theirs is not None
+    for metric in ("auroc", "gain"):
+        figures = (ours.figures.get(metric), theirs.figures.get(metric))
+        figure = _less(*figures)
+        if figure is not None:
+            yield Difference(*names, metric, figure, False, note)
+    useful = utility_of(one.run), utility_of(other.run)
+    if useful[0] is None or useful[1] is None or useful[0][0] != useful[1][0]:
+        return
+    priced = _priced(one, other)
+    if priced is not None:
+        yield Difference(*names, "accuracy", priced, True, note)
+        return
+    figure = _less(useful[0][1], useful[1][1])
+    if figure is not None:
+        yield Difference(*names, useful[0][0], figure, False, note)
+
+
+def _less(one: Figure | None, other: Figure | None) -> Figure | None:
+    """One less the other as if they were independent (MOVER, Zou & Donner 2008)."""
+    if one is None or other is None or one.value is None or other.value is None:
+        return None
+    value, ours, theirs = one.value - other.value, whole(one), whole(other)
+    if ours is None or theirs is None:
+        return Figure(value, note="no interval: one of the two has none")
+    below = math.hypot(ours[0] - ours[1], theirs[2] - theirs[0])
+    above = math.hypot(ours[2] - ours[0], theirs[0] - theirs[1])
+    return Figure(value, value - below, value + above, "as if the two were independent")
+
+
+def _priced(one: Files, other: Files) -> Figure | None:
+    """The paired loss, where one of the two is what the other has found its twin to be."""
+    for defended, none, sign in ((one.run, other.run, -1.0), (other.run, one.run, 1.0)):
+        loss, ours, theirs = (
+            run.utility.get(name)
+            for run, name in (
+                (defended, "loss_vs_none"),
+                (defended, _split(defended)),
+                (none, _split(defended)),
+            )
+        )
+        alike = none.defense == "none" and (none.data, none.seed) == (defended.data, defended.seed)
+        if not alike or loss is None or ours is None or theirs is None:
+            continue
+        values = (loss.value, loss.low, loss.high, ours.value, theirs.value)
+        value, low, high, kept, whole = (math.nan if v is None else v for v in values)
+        if abs(whole - kept - value) < _SAME:
+            low, high = sorted((sign * low, sign * high))
+            return Figure(sign * value, low, high, "of the same records")
+    return None
+
+
+def _split(run: Run) -> str:
+    return "test_accuracy" if "test_accuracy" in run.utility else "validation_accuracy"
+
+
+def _note(one: Files, other: Files) -> str:
+    """In what else than the defense two runs differ."""
+    if one.run.data != other.run.data or one.run.standin != other.run.standin:
+        return f"other data: {_data(one.run)} and {_data(other.run)}"
+    settings = settings_of(one), settings_of(other)
+    names = [name for name in differing(*settings) if name != "rounds"]
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return f"they differ in {', '.join(names[:_TOLD])}{more}" if names else "of one config"
+
+
+def _data(run: Run) -> str:
+    return f"{run.data} (stand-in)" if run.standin else run.data
