@@ -135,16 +135,17 @@ def _gain(guesser: Guesser, files: Files) -> tuple[Gain | None, str]:
 def _freedom(guesser: Guesser, rows: Sequence[Row]) -> int:
     """Degrees of freedom of the intervals, at the most those that they were built with.
 
-    They are the smallest pool of units less one; the file tells how many distinct units the
-    trials of each value drew. Where each value is a user, users are the sample.
+    They are the smallest pool of units, or number of trials of a value, less one; the file tells
+    how many distinct units those trials drew. Where each value is a user, users are the sample.
     """
     place = (guesser.round, guesser.rounds, guesser.knowledge, guesser.adversary)
     drawn = [
-        row.units
+        (row.units, row.n)
         for row in of_the_game(rows)
         if row.group.startswith(_CLASS)
         and row.layers == SEEN
         and (row.round, row.rounds, known(row), row.adversary) == place
     ]
-    fewest = min(drawn, default=guesser.units)
-    return max(1, (guesser.units if fewest == 1 else fewest) - 1)
+    if all(units == 1 for units, _ in drawn):
+        return max(1, guesser.units - 1)
+    return max(1, min(map(min, drawn)) - 1)

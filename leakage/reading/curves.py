@@ -59,18 +59,13 @@ def curves_of(runs: Sequence[Files], labels: Labels) -> list[Curve]:
 def _within(files: Files, labels: Labels) -> Iterator[_Series]:
     """Of one run: its rounds, rounds put together, and the points of its aggregation curve."""
     guessers, label = files.run.guessers, labels.of(files.run)
-    for against, rounds in (("round", "alone"), ("rounds together", "sum")):
-        some = [guesser for guesser in guessers if guesser.rounds == rounds]
-        played = sorted({guesser.round for guesser in guessers})
-        spots = [
-            (
-                float(round_ if rounds == "alone" else played.index(round_) + 1),
-                files,
-                [guesser for guesser in some if guesser.round == round_],
-            )
-            for round_ in played
-        ]
-        yield _Series(against, label, spots)
+    played = sorted({guesser.round for guesser in guessers})
+    alone = {r: [g for g in guessers if (g.round, g.rounds) == (r, "alone")] for r in played}
+    summed = {r: [g for g in guessers if (g.round, g.rounds) == (r, "sum")] for r in played}
+    summed[played[0]] = alone[played[0]]  # the sum of one
+    yield _Series("round", label, [(float(r), files, some) for r, some in alone.items()])
+    together = [(float(count), files, summed[r]) for count, r in enumerate(played, 1)]
+    yield _Series("rounds together", label, together)
     points: dict[tuple[int, int], list[Row]] = {}
     own = {id(row) for row in of_the_game(files.rows)}
     for row in files.rows:

@@ -9,7 +9,7 @@ from leakage.reading.frontier import utility_of
 from leakage.reading.guessers import whole
 from leakage.reading.runs import Files
 from leakage.reading.schema import Difference, Figure, Run
-from leakage.reading.settings import differing, settings_of
+from leakage.reading.settings import differing, numbers_of, settings_of
 
 _SAME = 1e-9
 _TOLD = 4  # settings that are named
@@ -78,7 +78,7 @@ def _priced(one: Files, other: Files) -> Figure | None:
         value, low, high, kept, whole = (math.nan if v is None else v for v in values)
         if abs(whole - kept - value) < _SAME:
             low, high = sorted((sign * low, sign * high))
-            return Figure(sign * value, low, high, "of the same records")
+            return Figure(sign * value + 0.0, low, high, "of the same records")
     return None
 
 
@@ -87,11 +87,13 @@ def _split(run: Run) -> str:
 
 
 def _note(one: Files, other: Files) -> str:
-    """In what else than the defense two runs differ."""
+    """In what two runs differ."""
     if one.run.data != other.run.data or one.run.standin != other.run.standin:
         return f"other data: {_data(one.run)} and {_data(other.run)}"
-    settings = settings_of(one), settings_of(other)
-    names = [name for name in differing(*settings) if name != "rounds"]
+    names = differing(settings_of(one), settings_of(other))
+    if "defense" in names:  # whose numbers are not those of the other
+        numbers = numbers_of(one.run.defense) | numbers_of(other.run.defense)
+        names = [name for name in names if name not in numbers]
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
     return f"they differ in {', '.join(names[:_TOLD])}{more}" if names else "of one config"
 

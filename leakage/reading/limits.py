@@ -80,7 +80,7 @@ class Gain:
     def at(self, alpha: float) -> tuple[float, float]:
         """The limits at 1 - alpha, with alpha in (0, 1).
 
-        Where the interval is not of its usual form (no trial tells the two apart), each side grows
+        Where the interval is not of its usual form, each side grows
         as the one of its possible parts that grows most.
         """
         found = self._joined()
@@ -120,6 +120,8 @@ class Gain:
 
         An answer that is the same for all trials has no width there, whatever its own interval.
         """
+        if self.own == self.rival:  # no trial tells the two apart
+            return None
         flat = [replace(area, low=area.value, high=area.value) for area in (self.own, self.rival)]
         for own, rival in ((self.own, flat[1]), (flat[0], self.rival), (self.own, self.rival)):
             found = list(self._correlations(own, rival))

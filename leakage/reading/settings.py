@@ -32,11 +32,25 @@ def settings_of(files: Files) -> dict[str, Any]:
         found |= dict(_leaves(files.config.get(part), part))
     trainer = files.config.get("trainer") or {}
     found |= {f"trainer.{name}": trainer.get(name) for name in ("max_epochs", "max_steps")}
-    for name, value in _NUMBER.findall(files.run.defense):
-        while name in found:  # of two stages
+    return (
+        found
+        | numbers_of(files.run.defense)
+        | {"defense": _NUMBER.sub(rf"\1={_VARIES}", files.run.defense)}
+    )
+
+
+def numbers_of(defense: str) -> dict[str, float]:
+    """The numbers of a defense by name; that of a later stage with a mark.
+
+    >>> numbers_of("Pruning(keep=0.5) + Pruning(keep=0.1)")
+    {'keep': 0.5, "keep'": 0.1}
+    """
+    found: dict[str, float] = {}
+    for name, value in _NUMBER.findall(defense):
+        while name in found:
             name += "'"
         found[name] = float(value)
-    return found | {"defense": _NUMBER.sub(rf"\1={_VARIES}", files.run.defense)}
+    return found
 
 
 def varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:

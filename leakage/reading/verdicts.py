@@ -12,9 +12,7 @@ from leakage.reading.schema import Figure, Guesser, Run
 from leakage.report.verdicts import verdict
 
 _FEW = 5  # values of a secret that are all named
-STANDIN = (
-    "its records are made up (a stand-in): figures validate the tool and say nothing of real people"
-)
+STANDIN = "made-up records (a stand-in): figures validate the tool and say nothing of real people"
 
 
 def sentences(files: Files, family: Family) -> list[str]:
@@ -106,7 +104,8 @@ def _information(run: Run) -> Iterator[str]:
         return
     floor, ceiling = view.get("bits_floor", Figure(None)), view.get("bits_ceiling", Figure(None))
     least = f"at least {floor.value:.3f}" if floor.value else "no least number"
-    said = f"of the {view['entropy'].value:.3f} bits of the secret {least} leak"
+    place = ", all rounds together," if any(g.rounds == "sum" for g in run.guessers) else ""
+    said = f"of the {view['entropy'].value:.3f} bits of the secret{place} {least} leak"
     if floor.note:
         said += f" ({floor.note})"
     if ceiling.value is None:
