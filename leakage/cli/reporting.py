@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from argparse import ArgumentError, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,8 +54,7 @@ def report(words: Sequence[str]) -> int:
     try:
         given = parser.parse_args(list(words))
     except ArgumentError as error:
-        keys = ["out", "format", "fail-if", "compare", "config"]
-        raise LeakageError(one_sentence(str(error), keys)) from None
+        raise LeakageError(_sentence(str(error))) from None
     conditions = [condition_of(text) for text in given.fail_if]
     form, out = _place(given.format, given.out, Path(given.folders[0]))
     found = report_of([Path(folder) for folder in given.folders], given.compare)
@@ -72,6 +72,7 @@ def _parser() -> ArgumentParser:
         description=_ABOUT,
         formatter_class=_Help,
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--config", action="config", help="a file with the arguments below")
     parser.add_argument("folders", nargs="+", help="folders of runs, or above them")
@@ -80,6 +81,17 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--fail-if", action="append", default=[], help=_FAIL_IF)
     parser.add_argument("--compare", action="store_true", help="each run less the first one")
     return parser
+
+
+def _sentence(message: str) -> str:
+    apart = re.match(r"unrecognized arguments: ([^-]\S*)", message)
+    if apart:
+        return f"{apart[1]}: the folders stand side by side, before all options or after them"
+    found = re.match(r"unrecognized arguments: --(\S+)", message)
+    known = ["out", "format", "fail-if", "compare", "config"]
+    if found:
+        return f"--{found[1]}: there is no such option; {nearest(found[1], known)}"
+    return one_sentence(message, known)
 
 
 def _place(form: str | None, out: str | None, first: Path) -> tuple[str, Path]:

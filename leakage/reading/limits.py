@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import special
@@ -83,7 +84,7 @@ class Gain:
         Where the interval is not of its usual form, each side grows
         as the one of its possible parts that grows most.
         """
-        found = self._joined()
+        found = self._joined
         if found is None:
             usual = quantile(alpha, self.freedom) / quantile(1 - LEVEL, self.freedom)
             grown = max(usual, math.log(alpha) / math.log(1 - LEVEL))
@@ -115,6 +116,7 @@ class Gain:
                 least = middle
         return math.exp(most)
 
+    @cached_property
     def _joined(self) -> tuple[Area, Area, float] | None:
         """The two areas as they stand in the interval, and their correlation; None if unusual.
 
