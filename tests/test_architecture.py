@@ -43,6 +43,7 @@ ORDER = (
     "releases",
     "adversaries",
     "metrics",
+    "answered",
     "rounds",
     "rules",
     "dealing",

@@ -11,7 +11,7 @@ from leakage.knowledge import EITHER, MECHANISM, STATIC
 from leakage.reading.guessers import (
     AWARE,
     guessers_of,
-    last_round,
+    last_alone,
     number,
     of_the_game,
     rival_of,
@@ -72,7 +72,9 @@ def _within(files: Files, labels: Labels) -> Iterator[_Series]:
         if id(row) not in own:
             points.setdefault((row.k, row.others), []).append(row)
     here = (files.run.k, files.run.others)
-    found = {place: guessers_of(rows) for place, rows in points.items()} | {here: _alone(files)}
+    found = {place: guessers_of(rows) for place, rows in points.items()} | {
+        here: last_alone(files.run.guessers)
+    }
     for against, of in (("k", 0), ("clients", 1)):
         places = [place for place in found if place[1 - of] == here[1 - of]]
         yield _Series(
@@ -92,36 +94,28 @@ def _between(runs: Sequence[Files], labels: Labels) -> Iterator[_Series]:
         groups: dict[str, list[Spot]] = {}
         for files, values in zip(runs, settings, strict=True):
             if is_number(values.get(name)):
-                spot = (float(values[name]), files, _alone(files))
+                spot = (float(values[name]), files, last_alone(files.run.guessers))
                 groups.setdefault(rest_of(values, name), []).append(spot)
         for spots in groups.values():
             yield _Series(name, labels.of(spots[0][1].run, without=name), spots)
-
-
-def _alone(files: Files) -> list[Guesser]:
-    """Those of the last round alone, which is all that points of an aggregation curve have."""
-    return [guesser for guesser in last_round(files.run.guessers) if guesser.rounds == "alone"]
 
 
 def _drawn(series: _Series, side: frozenset[str]) -> Iterator[Curve]:
     spots = sorted(series.spots, key=lambda spot: spot[0])
     found = [(x, files, strongest_of(some, side), some) for x, files, some in spots]
     best = [(x, files, guesser, some) for x, files, guesser, some in found if guesser is not None]
-    if len({x for x, *_ in best}) < 2:
-        return
     knowledge = {guesser.knowledge for _, _, guesser, _ in best} - {EITHER}
     label = ", ".join(filter(None, [series.label, *sorted(knowledge)]))
+    curves = []
     for metric in _METRICS:
-        points = [
-            Point(x, guesser.figures[metric], files.run.name)
-            for x, files, guesser, _ in best
-            if metric in guesser.figures
-        ]
-        yield Curve(series.against, metric, label, False, points)
+        told = [(x, f.run.name, g.figures[metric]) for x, f, g, _ in best if metric in g.figures]
+        points = [Point(x, figure, name) for x, name, figure in told]
+        curves.append(Curve(series.against, metric, label, False, points))
     if side == AWARE:
         rivals = [(x, files, rival_of(guesser, some)) for x, files, guesser, some in best]
         points = [Point(x, r.figures["auroc"], f.run.name) for x, f, r in rivals if r is not None]
-        yield Curve(series.against, "auroc", series.label, True, points)
+        curves.append(Curve(series.against, "auroc", series.label, True, points))
+    yield from (curve for curve in curves if len({point.x for point in curve.points}) > 1)
 
 
 def _epsilons(runs: Sequence[Files], labels: Labels) -> Iterator[Curve]:

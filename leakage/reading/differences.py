@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from leakage.reading.frontier import utility_of
-from leakage.reading.guessers import whole
+from leakage.reading.guessers import last_alone, strongest_of, whole
+from leakage.reading.pairing import paired
 from leakage.reading.runs import Files
 from leakage.reading.schema import Difference, Figure, Run
 from leakage.reading.settings import differing, numbers_of, settings_of
@@ -16,7 +17,10 @@ _TOLD = 4  # settings that are named
 
 
 def differences_of(runs: Sequence[Files]) -> list[Difference]:
-    """Each run with figures less the first of them.
+    """Each run with figures less the first of them: of the strongest adversaries, and accuracy.
+
+    Both adversaries are those of the last round alone. Where they were judged on the same trials
+    the interval is that of the paired difference.
 
     Args:
         runs: as they were read, in the order in which they were given.
@@ -26,26 +30,23 @@ def differences_of(runs: Sequence[Files]) -> list[Difference]:
 
 
 def _between(one: Files, other: Files) -> Iterator[Difference]:
-    names = (one.run.name, other.run.name)
-    note = _note(one, other)
-    ours, theirs = one.run.strongest, other.run.strongest
-    assert ours is not None
-    assert theirs is not None
-    for metric in ("auroc", "gain"):
-        figures = (ours.figures.get(metric), theirs.figures.get(metric))
-        figure = _less(*figures)
-        if figure is not None:
-            yield Difference(*names, metric, figure, False, note)
-    useful = utility_of(one.run), utility_of(other.run)
-    if useful[0] is None or useful[1] is None or useful[0][0] != useful[1][0]:
-        return
-    priced = _priced(one, other)
-    if priced is not None:
-        yield Difference(*names, "accuracy", priced, True, note)
-        return
-    figure = _less(useful[0][1], useful[1][1])
+    names, note = (one.run.name, other.run.name), _note(one, other)
+    ours, theirs = (strongest_of(last_alone(files.run.guessers)) for files in (one, other))
+    if ours is not None and theirs is not None:
+        same = paired(one, ours, other, theirs)
+        for metric in ("auroc", "gain"):
+            figure = same.get(metric) or _less(ours.figures.get(metric), theirs.figures.get(metric))
+            if figure is not None:
+                yield Difference(*names, metric, figure, metric in same, note)
+    figure = _priced(one, other)
     if figure is not None:
-        yield Difference(*names, useful[0][0], figure, False, note)
+        yield Difference(*names, "accuracy", figure, True, note)
+        return
+    useful, others = utility_of(one.run), utility_of(other.run)
+    if useful is not None and others is not None and useful[0] == others[0]:
+        figure = _less(useful[1], others[1])
+        if figure is not None:
+            yield Difference(*names, useful[0], figure, False, note)
 
 
 def _less(one: Figure | None, other: Figure | None) -> Figure | None:

@@ -40,6 +40,11 @@ class Place:
         """What the run was."""
         return self.folder / f"{'audit' if self.audits else 'run'}{self.suffix}.json"
 
+    @property
+    def rounds(self) -> Path:
+        """The folder of the rounds that were played."""
+        return self.folder / f"attack{self.suffix}"
+
 
 def places_in(folders: Sequence[Path]) -> list[Place]:
     """The games of all runs in some folders, and below them, each once.

@@ -83,6 +83,11 @@ def last_round(guessers: Sequence[Guesser]) -> list[Guesser]:
     return [guesser for guesser in guessers if guesser.round == last]
 
 
+def last_alone(guessers: Sequence[Guesser]) -> list[Guesser]:
+    """Those of the last round alone, which is all that points of an aggregation curve have."""
+    return [guesser for guesser in last_round(guessers) if guesser.rounds == "alone"]
+
+
 def rival_of(guesser: Guesser, guessers: Iterable[Guesser]) -> Guesser | None:
     """The best baseline in the place of an adversary."""
     place = (guesser.round, guesser.rounds, "", guesser.rival)

@@ -11,12 +11,11 @@ from pathlib import Path
 from leakage import __version__
 from leakage.reading.claims import Family, family_of
 from leakage.reading.curves import curves_of
-from leakage.reading.differences import differences_of
 from leakage.reading.finding import names_of, places_in
 from leakage.reading.frontier import frontier_of
 from leakage.reading.labels import Labels
 from leakage.reading.runs import FINISHED, Files, read_run
-from leakage.reading.schema import Report, Run
+from leakage.reading.schema import Difference, Report, Run
 from leakage.reading.verdicts import STANDIN, sentences
 
 
@@ -41,11 +40,18 @@ def report_of(folders: Sequence[Path], compare: bool = False) -> Report:
         claims=sorted(family.claims, key=lambda claim: claim.p_holm),
         frontier=frontier_of(runs, labels),
         curves=curves_of(found, labels),
-        differences=differences_of(found) if compare else [],
+        differences=_differences(found) if compare else [],
         notes=list(_notes(found, family)),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
     )
+
+
+def _differences(found: Sequence[Files]) -> list[Difference]:
+    # It loads the metrics, for which no other report waits.
+    from leakage.reading.differences import differences_of
+
+    return differences_of(found)
 
 
 def _title(runs: Sequence[Run]) -> str:

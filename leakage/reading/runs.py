@@ -36,6 +36,7 @@ class Files:
     """What was read of one game.
 
     Args:
+        place: where.
         run: what the page shows of it.
         rows: of attack.csv, those of its curve too.
         epsilons: rows of audit.csv.
@@ -43,6 +44,7 @@ class Files:
         faults: what is not as it should be with the files, in words.
     """
 
+    place: Place
     run: Run
     rows: list[Row] = field(default_factory=list)
     epsilons: list[EpsilonRow] = field(default_factory=list)
@@ -93,7 +95,7 @@ def read_run(place: Place, name: str) -> Files:
     )
     run = replace(run, **_attacked(rows)) if rows else run
     run = replace(run, **_audited(epsilons)) if epsilons else run
-    return Files(run, rows, epsilons, config, faults)
+    return Files(place, run, rows, epsilons, config, faults)
 
 
 def _attacked(rows: Sequence[Row]) -> dict[str, Any]:

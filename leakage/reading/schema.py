@@ -198,7 +198,7 @@ class Claim:
         adversary: who.
         knowledge: of M.
         statement: in words.
-        p: two-sided, before the correction.
+        p: two-sided, before the correction; 1 where the gain is not above 0.
         p_holm: after it.
         holds: whether it is claimed at 5% over the report.
     """

@@ -6,6 +6,7 @@ import csv
 import json
 import random
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from leakage.answered import answered_file, read_answered
 from leakage.cli import main
+from leakage.metrics.ranking import auroc
 
 pytestmark = pytest.mark.usefixtures("process_state")
 
@@ -110,6 +113,26 @@ def test_a_leak_is_claimed_with_its_numbers_and_nothing_of_permuted_secrets(
         "Without a defense none of the listed adversaries (RandomForest) beat the best baseline by"
     )
     assert "Made-up records (a stand-in)" in leaks["sentences"][-1]
+
+
+def test_a_run_keeps_its_trials_for_its_owner_alone_and_they_give_its_figures(runs: Path) -> None:
+    folder = runs / "leaks/adult/version_0"
+    kept = read_answered(folder / "attack" / answered_file(1))
+    assert kept is not None
+    rows = {
+        (row["knowledge"], row["adversary"], row["metric"]): float(row["value"])
+        for row in csv.DictReader((folder / "attack.csv").open())
+        if (row["round"], row["rounds"], row["layers"], row["group"])
+        == ("1", "alone", "all", "all")
+        and row["value"]
+    }
+    names = {("", "prior"), ("", "labels"), ("", "imputation"), ("either", "RandomForest")}
+    assert set(kept.rankings) == names
+    for (knowledge, name), ranking in kept.rankings.items():
+        found = rows["adaptive" if knowledge else "", name, "auroc"]
+        assert auroc(ranking, kept.values, kept.draws).value == found
+    for file in (folder / "attack").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_conditions_end_with_a_code_and_a_sentence(
