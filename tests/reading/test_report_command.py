@@ -83,6 +83,10 @@ def report(*words: str, code: int = 0) -> None:
     assert ended.value.code == code
 
 
+def table(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "attack.csv").read_text().splitlines()))
+
+
 def read(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text())
     return content
@@ -97,7 +101,7 @@ def test_a_leak_is_claimed_with_its_numbers_and_nothing_of_permuted_secrets(
     held = {claim["run"].split("/")[0] for claim in told["claims"] if claim["holds"]}
     assert held == {"leaks"}
     leaks, nothing = told["runs"]
-    rows = list(csv.DictReader((Path(leaks["folder"]) / "attack.csv").open()))
+    rows = table(Path(leaks["folder"]))
     rows = [row for row in rows if row["layers"] == row["group"] == "all"]
     of_forest = [row for row in rows if row["adversary"] == "RandomForest"]
     for metric in ("auroc", "gain"):
