@@ -92,7 +92,7 @@ def judge(report: Report, conditions: Sequence[Condition]) -> Outcome:
     """
     known = sorted({name for run in report.runs for name in _figures(run)})
     met, lacking = [], []
-    for run in report.runs:
+    for run in report.runs if conditions else ():
         if run.state != FINISHED:
             lacking.append(f"--fail-if: {run.name} is {run.state}, so nothing is sure of it")
     for condition in conditions:

@@ -81,12 +81,13 @@ def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
         yield f"{files.run.name} is unfinished: {'; '.join(files.faults)}."
     count = len(family.statements)
     if count:
+        several = f"{count} statements are" if count > 1 else "1 statement is"
         yield (
-            f"{count} statements are judged together: of each adversary that knows of the defense,"
-            " in every observed round alone and in all of them together. P-values are corrected by"
-            " Holm's method (1979), and limits that hold at once by Bonferroni's; other intervals"
-            " are 95% each by itself. They account for the records that trials share, not for"
-            " another training run or another seed."
+            f"{several} judged: of each adversary that knows of the defense, in every observed"
+            " round alone and in all of them together. P-values are corrected by Holm's method"
+            " (1979), and limits that hold at once by Bonferroni's; other intervals are 95% each by"
+            " itself. They account for the records that trials share, not for another training run"
+            " or another seed."
         )
     for name, reasons in family.unclaimed.items():
         yield f"{name}: nothing is claimed of some adversaries, {'; '.join(reasons)}."

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from leakage.knowledge import EITHER
 from leakage.reading.claims import Family, Statement, when
-from leakage.reading.guessers import AWARE
+from leakage.reading.guessers import AWARE, value_of
 from leakage.reading.runs import FINISHED, Files
 from leakage.reading.schema import Figure, Guesser, Run
 from leakage.report.verdicts import verdict
@@ -91,7 +91,8 @@ def _worst(run: Run) -> Iterator[str]:
         if figure.low is not None:
             yield (
                 f"most exposed is unit {unit}: right in {figure.value:.3f} of the trials that hold"
-                f" it, at least {figure.low:.3f} (all listed units at once)"
+                f" it, at least {figure.low:.3f} (all listed units at once); of all trials in"
+                f" {value_of(run.strongest, 'asr'):.3f}"
             )
         elif figure.value is not None:
             yield f"most exposed is unit {unit}: told from the rest with AUROC {figure.value:.3f}"
@@ -103,11 +104,11 @@ def _information(run: Run) -> Iterator[str]:
     if "entropy" not in view or view["entropy"].value is None:
         return
     floor, ceiling = view.get("bits_floor", Figure(None)), view.get("bits_ceiling", Figure(None))
-    least = f"at least {floor.value:.3f}" if floor.value else "no least number"
-    place = ", all rounds together," if any(g.rounds == "sum" for g in run.guessers) else ""
-    said = f"of the {view['entropy'].value:.3f} bits of the secret{place} {least} leak"
+    place = " in all rounds together" if any(g.rounds == "sum" for g in run.guessers) else ""
+    least = f"at least {floor.value:.3f} leak" if floor.value else "none is proven to leak"
+    said = f"of the {view['entropy'].value:.3f} bits of the secret {least}{place}"
     if floor.note:
-        said += f" ({floor.note})"
+        said += f" ({floor.note if floor.value or floor.value is None else 'one-sided 95%'})"
     if ceiling.value is None:
         yield said + (f"; {ceiling.note}" if ceiling.note else "")
     else:

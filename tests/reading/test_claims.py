@@ -48,6 +48,9 @@ def test_of_a_leak_the_claim_has_the_numbers_of_the_metrics(tmp_path: Path) -> N
     folder = leave(tmp_path / "leaks", rows)
     report = report_of([folder])
     held = {claim.adversary: claim for claim in report.claims if claim.holds}
+    drew = [len(np.unique(draws.units[truth == a])) for a in (0, 1)]
+    for statement in family_in(folder).statements:
+        assert statement.gain.freedom == min(*drew, *np.bincount(truth)) - 1
     assert set(held) == {"Forest"}
     assert held["Forest"].p < held["Forest"].p_holm < 1e-3
     figures = {row.metric: row for row in rows if (row.adversary, row.group) == ("Forest", "all")}

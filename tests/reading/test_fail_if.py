@@ -79,6 +79,7 @@ def test_what_a_run_lacks_and_an_unfinished_run_are_unsure(report: Report) -> No
     assert found.lacking == ["--fail-if 'test_accuracy < 0.5': bare has no test_accuracy"]
     found = judge(replace(report, runs=[killed]), [condition_of("gain > 2")])
     assert found.lacking == ["--fail-if: killed is unfinished, so nothing is sure of it"]
+    assert judge(replace(report, runs=[killed]), []).lacking == []
     assert judge(replace(report, runs=[leaky]), [condition_of("gain > 2")]).lacking == []
 
 
