@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from leakage.adversaries.posterior import Observed
+from leakage.answered import Answered, answered_file
 from leakage.player import Guesses, Played
 from leakage.writing import keep_earlier, write_whole
 
@@ -22,7 +23,7 @@ _PARTS = ("calibrate", "challenge", "live")
 
 
 class Archive:
-    """A folder for its owner alone, with a file or two for each round.
+    """A folder for its owner alone, with some files for each round.
 
     A round is known by a key, which changes with all that its figures follow from, so that no
     file outlives a change of what it came from.
@@ -66,6 +67,10 @@ class Archive:
         told = json.dumps(plain | {"guesses": names, "key": key})
         self._write(self._played(played.round), save_arrays(arrays, {"played": told}))
         self.drop_weights(played.round)
+
+    def keep_answered(self, round_: int, answered: Answered) -> None:
+        """Writes what was answered in a round, for whoever compares it with another run."""
+        self._write(self._folder / answered_file(round_), answered.packed())
 
     def drop_weights(self, round_: int) -> None:
         """Removes what a round was played on; a run that was killed may have left it."""

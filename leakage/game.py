@@ -37,24 +37,13 @@ from leakage.gradients.engine import GradientEngine
 from leakage.gradients.farthest import farthest, try_alone
 from leakage.gradients.layout import Layout
 from leakage.judging import Judge, Parties, ceiling_of, proof_of
+from leakage.knowledge import ADAPTIVE, HEADLINE, MECHANISM, STATIC, SURROGATE
 from leakage.metrics.grading import Truth
 from leakage.population import CALIBRATE, CHALLENGE, FIT, GAME_SPLITS, Population
 from leakage.randomness import derived_seed
 from leakage.rehearsal import Rehearsals
 from leakage.releases import Releases
-from leakage.rounds import (
-    ADAPTIVE,
-    HEADLINE,
-    MECHANISM,
-    STATIC,
-    SURROGATE,
-    Graded,
-    Key,
-    Observation,
-    Progress,
-    Submit,
-    made,
-)
+from leakage.rounds import Graded, Key, Observation, Progress, Submit, made
 from leakage.rules import Game
 from leakage.secrets.base import Hand
 

@@ -12,12 +12,13 @@ from leakage.adversaries.baselines import IMPUTATION, PRIOR
 from leakage.adversaries.looks import SEEN
 from leakage.adversaries.posterior import Answer, Observed, answer
 from leakage.defenses import Defense, dp_of
+from leakage.knowledge import HEADLINE, INFORMATION
 from leakage.metrics.grading import Truth, grade, grade_by_class, grade_by_unit
 from leakage.metrics.intervals import Estimate, Floats
 from leakage.metrics.ordinal import composition_ceiling
 from leakage.metrics.ranking import auroc
 from leakage.metrics.view import Proof, information_view
-from leakage.rounds import HEADLINE, INFORMATION, Graded, Key, Observation
+from leakage.rounds import Graded, Key, Observation
 from leakage.rules import Game
 from leakage.secrets import Distribution, User
 

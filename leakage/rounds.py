@@ -13,13 +13,6 @@ from numpy.typing import NDArray
 from leakage.adversaries.posterior import Answer, Observed
 from leakage.metrics.intervals import Estimate
 
-INFORMATION = "information"
-"""The name under which the information-theoretic view stands beside adversaries."""
-STATIC, ADAPTIVE, MECHANISM, SURROGATE = "static", "adaptive", "mechanism", "surrogate"
-"""What an adversary knows of M: nothing, all, all but what it was fitted on, also the result."""
-HEADLINE = frozenset({ADAPTIVE, SURROGATE})
-"""Of those, what the strongest adversary knows (Kerckhoffs)."""
-
 
 @dataclass(frozen=True)
 class Graded:

@@ -17,11 +17,11 @@ from torch import Tensor
 from leakage.accounting.gaussian import gaussian_epsilon
 from leakage.adversaries import LogisticRegression, NearestMean
 from leakage.defenses import DP, Chain, Defense, Pruning, Sign
+from leakage.knowledge import INFORMATION
 from leakage.metrics.information import entropy_bits, gaussian_bits
 from leakage.metrics.intervals import Estimate
 from leakage.metrics.view import NO_GUARANTEE, NO_PROOF, SIDE, Proof, information_view
 from leakage.population import SPLITS, Population
-from leakage.rounds import INFORMATION
 from leakage.secrets import Attribute, Distribution, Membership, Property, Secret, User
 
 CLIP = 0.5

@@ -15,7 +15,7 @@ from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import leakage.callbacks
-import leakage.cli  # noqa: F401 - so that all classes are known
+import leakage.cli.commands  # noqa: F401 - so that all classes are known
 from leakage.adversaries import Adversary
 from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense

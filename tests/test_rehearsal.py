@@ -26,7 +26,7 @@ from leakage.errors import LeakageError
 from leakage.game import Match
 from leakage.gradients.engine import GradientEngine
 from leakage.gradients.layout import Layout
-from leakage.rounds import MECHANISM, STATIC, SURROGATE
+from leakage.knowledge import MECHANISM, STATIC, SURROGATE
 from leakage.secrets import Attribute, Membership, User
 
 ROUND = 0

@@ -10,16 +10,11 @@ import numpy as np
 
 from leakage.accounting.training import Adjacency
 from leakage.audit.estimators.base import Bound, Estimator
+from leakage.audit.names import CEILING, EXACT, PAIR, THEORY
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import Tally
 from leakage.audit.theory import Claim, exact_epsilon
 from leakage.randomness import numpy_generator
-
-THEORY: dict[Adjacency, str] = {
-    "add_or_remove": "theory_add_or_remove",
-    "replace_one": "theory_replace_one",
-}
-EXACT, PAIR, CEILING = "exact", "pair", "ceiling"
 
 
 @dataclass(frozen=True)

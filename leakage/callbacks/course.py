@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from leakage import __version__
+from leakage.answered import Answered
 from leakage.archive import Archive
 from leakage.distributed import gathered
 from leakage.player import Played, Setting
@@ -120,10 +121,11 @@ class Course:
             key, size = self.keys[snapshot.round], snapshot.size
             archive.keep_live(snapshot.round, key, snapshot.live, size)
 
-    def keep(self, played: Played) -> None:
-        """Keeps a round that was played."""
+    def keep(self, played: Played, answered: Answered) -> None:
+        """Keeps a round that was played, and what was answered in it."""
         if not (archive := self._own()):
             return
+        archive.keep_answered(played.round, answered)
         if self._kept.get(played.round) == played.size:
             archive.drop_weights(played.round)
         else:  # new, or played again with the releases of a step

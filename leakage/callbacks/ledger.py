@@ -17,6 +17,7 @@ from leakage.callbacks.defend import Defend
 from leakage.callbacks.surroundings import callbacks_of
 from leakage.callbacks.utility import Utility
 from leakage.game import Match
+from leakage.knowledge import CEILING, INFORMATION
 from leakage.metrics.intervals import Estimate
 from leakage.population import Population
 from leakage.report.band import information_figure
@@ -31,11 +32,10 @@ from leakage.report.rows import ALL, Row, write_rows
 from leakage.report.run import write_run
 from leakage.report.summary import summary_table
 from leakage.report.words import priced, spent, told
-from leakage.rounds import INFORMATION, Graded
+from leakage.rounds import Graded
 from leakage.rules import Game
 from leakage.writing import keep_earlier
 
-CEILING = "ceiling"
 _SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits", "mae", "rps", "top5")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 
+from leakage.adversaries.looks import SEEN
+from leakage.answered import Answered, named
 from leakage.background.messages import Result
 from leakage.callbacks.course import Course
 from leakage.callbacks.ledger import Ledger
@@ -22,7 +24,9 @@ from leakage.callbacks.sides import Side
 from leakage.callbacks.surroundings import as_written, callbacks_of, make_source
 from leakage.distributed import gathered
 from leakage.gradients.shared import read_shared_gradient
+from leakage.knowledge import INFORMATION
 from leakage.player import Played, Player, Setting
+from leakage.rounds import Graded
 from leakage.snapshot import Snapshot
 
 _log = logging.getLogger("leakage.attack")
@@ -204,7 +208,7 @@ class Play:
         if not trainer.is_global_zero:
             return
         if played.round not in self._provisional:
-            self._course.keep(played)
+            self._course.keep(played, self._answered(played, result.figures[0]))
         self._tell(played)
         for match, figures in zip(self.player.matches, result.figures, strict=False):
             self._ledger.record(trainer, match, figures, played.step, played.size)
@@ -212,6 +216,15 @@ class Play:
             self._seconds[stage] += seconds
         self._seconds["writing"] += time.perf_counter() - start
         self._write(trainer)
+
+    def _answered(self, played: Played, figures: Sequence[Graded]) -> Answered:
+        truth = self.player.match.truth
+        rankings = {
+            (named(result.knowledge), result.name): result.answer.ranking
+            for result in figures
+            if (result.rounds, result.layers) == ("alone", SEEN) and result.name != INFORMATION
+        }
+        return Answered(truth.values, truth.draws(played.guesses[0].units), rankings)
 
     def conclude(self, trainer: Trainer) -> None:
         """Ends the attack: what takes all rounds, and the table on the terminal."""

@@ -12,22 +12,18 @@ from traceback import walk_tb
 from typing import Any
 
 import yaml
-from lightning import Callback, LightningDataModule, LightningModule
-from lightning.pytorch.loggers import Logger
 
-from leakage.adversaries import Adversary
-from leakage.defenses import Defense
 from leakage.errors import LeakageError, nearest
-from leakage.secrets import Secret
 
-_BASES: dict[str, type] = {
-    "attack.adversaries": Adversary,
-    "attack.secret": Secret,
-    "data": LightningDataModule,
-    "defense": Defense,
-    "model": LightningModule,
-    "trainer.callbacks": Callback,
-    "trainer.logger": Logger,
+# By their paths, so that a command which needs none of them does not wait for torch.
+_BASES = {
+    "attack.adversaries": "leakage.adversaries.Adversary",
+    "attack.secret": "leakage.secrets.Secret",
+    "data": "lightning.LightningDataModule",
+    "defense": "leakage.defenses.Defense",
+    "model": "lightning.LightningModule",
+    "trainer.callbacks": "lightning.Callback",
+    "trainer.logger": "lightning.pytorch.loggers.Logger",
 }
 # The parser overwrites these without a word.
 _LINKED = {"data.seed": "seed_everything", "model.in_features": "the columns of the data"}
@@ -129,13 +125,17 @@ def _nearest_key(found: str, keys: list[str]) -> str:
 
 
 def _arguments(class_path: str) -> list[str]:
+    return list(inspect.signature(_imported(class_path)).parameters)
+
+
+def _imported(class_path: str) -> Any:
     module, _, name = class_path.rpartition(".")
-    return list(inspect.signature(getattr(import_module(module), name)).parameters)
+    return getattr(import_module(module), name)
 
 
 def _class_names(key: str) -> list[str]:
     base = next((base for prefix, base in _BASES.items() if key.startswith(prefix)), None)
-    return sorted(set(_leaves(base))) if base else []
+    return sorted(set(_leaves(_imported(base)))) if base else []
 
 
 def _leaves(base: Any) -> Iterator[str]:

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from leakage.adversaries.looks import SEEN
+from leakage.knowledge import INFORMATION
 from leakage.report.rows import ALL, Row
-from leakage.rounds import INFORMATION
 
 
 def information_figure(rows: Sequence[Row]) -> Figure:

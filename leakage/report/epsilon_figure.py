@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from leakage.audit.results import CEILING, EXACT, PAIR, THEORY
+from leakage.audit.names import CEILING, EXACT, PAIR, THEORY
 from leakage.report.epsilons import EpsilonRow
 
 _MARKS = "osD^vP*X"

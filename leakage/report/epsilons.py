@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from leakage.audit.results import CEILING, EXACT, Result
-from leakage.audit.rules import AuditRules
+from leakage.audit.names import CEILING, EXACT
+
+if TYPE_CHECKING:
+    from leakage.audit.results import Result
+    from leakage.audit.rules import AuditRules
 
 
 @dataclass(frozen=True)

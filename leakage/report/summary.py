@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from leakage.adversaries.looks import SEEN
+from leakage.knowledge import HEADLINE, INFORMATION
 from leakage.report.rows import ALL, Row
 from leakage.report.words import with_limits
-from leakage.rounds import HEADLINE, INFORMATION
 
 
 def summary_table(

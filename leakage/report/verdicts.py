@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from leakage.audit.results import EXACT, PAIR, THEORY
+from leakage.audit.names import EXACT, PAIR, THEORY
 from leakage.report.epsilons import EpsilonRow, find, most_of, same, shown
 
 _SLACK = 1 + 1e-3  # times what theory says: for rounding and for what PLD adds

@@ -14,7 +14,8 @@ from leakage.audit.canaries import GradientCanary, RandomCanary
 from leakage.audit.canaries.record_loss import RecordLoss
 from leakage.audit.estimators.clopper_pearson import ClopperPearson
 from leakage.audit.estimators.one_run import OneRun
-from leakage.audit.results import EXACT, Result
+from leakage.audit.names import EXACT
+from leakage.audit.results import Result
 from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense
 from leakage.gradients.engine import GradientEngine

@@ -39,7 +39,8 @@ from leakage.audit.estimators.gaussian_curve import GaussianCurve
 from leakage.audit.estimators.one_run import OneRun
 from leakage.audit.estimators.scores import Scores
 from leakage.audit.estimators.thresholds import Bonferroni, Split
-from leakage.audit.results import CEILING, EXACT, PAIR, Result
+from leakage.audit.names import CEILING, EXACT, PAIR
+from leakage.audit.results import Result
 from leakage.audit.rules import AuditRules
 from leakage.audit.tally import tallies_of
 from leakage.audit.theory import exact_epsilon

@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 from typing_extensions import override
 
 from leakage.audit.canaries import GradientCanary
+from leakage.audit.names import PAIR
 from leakage.audit.pilot import Pilot, check_fresh, pilot_of
-from leakage.audit.results import PAIR
 from leakage.defenses import DP, Chain, Defense, NoDefense, Pruning, RecordPruning, Sign
 from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout

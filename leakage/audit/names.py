@@ -1,0 +1,16 @@
+"""What the rows of an audit are that no estimator has made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from leakage.accounting.training import Adjacency
+
+THEORY: dict[Adjacency, str] = {
+    "add_or_remove": "theory_add_or_remove",
+    "replace_one": "theory_replace_one",
+}
+"""By adjacency, what DP proves of every pair."""
+EXACT, PAIR, CEILING = "exact", "pair", "ceiling"
+"""What a pair has under the declared noise; one that needs no bound; the most that one may show."""

@@ -1,0 +1,43 @@
+"""Short names of runs: that in which they differ from the others of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from leakage.reading.schema import Run
+from leakage.reading.settings import unnumbered
+
+
+class Labels:
+    """Names runs by what they are about, as far as that differs in the report.
+
+    Args:
+        runs: of the report.
+    """
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        parts = [_parts(run) for run in runs]
+        names = parts[0] if parts else {}
+        self._told = [name for name in names if len({part[name] for part in parts}) > 1]
+
+    def of(self, run: Run, without: str = "") -> str:
+        """The label of a run.
+
+        Args:
+            run: one of the report.
+            without: the setting along an axis, which is no part of it: `k`, `sigma`, ...
+        """
+        parts = _parts(run) | {"defense": unnumbered(run.defense, without)}
+        told = [parts[name] for name in self._told if name != without]
+        return ", ".join(told)
+
+
+def _parts(run: Run) -> dict[str, str]:
+    return {
+        "data": run.data,
+        "secret": run.secret,
+        "k": f"k = {run.k}",
+        "others": f"{run.others} of others",
+        "defense": run.defense,
+        "seed": f"seed {run.seed}",
+    }

@@ -1,0 +1,98 @@
+"""Reads runs, and puts together all that a report says of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from leakage import __version__
+from leakage.reading.claims import Family, family_of
+from leakage.reading.curves import curves_of
+from leakage.reading.finding import names_of, places_in
+from leakage.reading.frontier import frontier_of
+from leakage.reading.labels import Labels
+from leakage.reading.runs import FINISHED, Files, read_run
+from leakage.reading.schema import Difference, Report, Run
+from leakage.reading.verdicts import STANDIN, sentences
+
+
+def report_of(folders: Sequence[Path], compare: bool = False) -> Report:
+    """The report on all runs in some folders.
+
+    Args:
+        folders: of runs, or above them.
+        compare: whether each run is set beside the first.
+
+    Raises:
+        LeakageError: a folder that is not there, or has no run in it.
+    """
+    places = places_in(folders)
+    found = [read_run(*pair) for pair in zip(places, names_of(places), strict=True)]
+    family = family_of(found)
+    runs = [replace(files.run, sentences=sentences(files, family)) for files in found]
+    labels = Labels(runs)
+    return Report(
+        title=_title(runs),
+        runs=runs,
+        claims=sorted(family.claims, key=lambda claim: claim.p_holm),
+        frontier=frontier_of(runs, labels),
+        curves=curves_of(found, labels),
+        differences=_differences(found) if compare else [],
+        notes=list(_notes(found, family)),
+        written=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+    )
+
+
+def _differences(found: Sequence[Files]) -> list[Difference]:
+    # It loads the metrics, for which no other report waits.
+    from leakage.reading.differences import differences_of
+
+    return differences_of(found)
+
+
+def _title(runs: Sequence[Run]) -> str:
+    def listed(names: Sequence[str]) -> str:
+        some = list(dict.fromkeys(names))
+        return some[0] if len(some) == 1 else f"{len(some)} {{}}"
+
+    secrets = listed([run.secret for run in runs]).format("secrets")
+    data = listed([run.data for run in runs]).format("data sets")
+    runs_of = f", {len(runs)} runs" if len(runs) > 1 else ""
+    return f"What gradients leak: {secrets} in {data}{runs_of}"
+
+
+def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
+    """What the reader has to know of the whole."""
+    runs = [files.run for files in found]
+    data = Counter(f"{run.data}{' (a stand-in)' * run.standin}" for run in runs)
+    if len(data) > 1:
+        each = ", ".join(f"{count} on {name}" for name, count in data.items())
+        yield f"The runs are of several data sets ({each}): figures of one say nothing of another."
+    made_up = [run.name for run in runs if run.standin]
+    if made_up:
+        who = "All runs" if len(made_up) == len(runs) else ", ".join(made_up)
+        yield f"{who}: {STANDIN}."
+    unfinished = [files for files in found if files.run.state != FINISHED]
+    for files in unfinished:
+        yield f"{files.run.name} is unfinished: {'; '.join(files.faults)}."
+    count = len(family.statements)
+    if count:
+        several = f"{count} statements are" if count > 1 else "1 statement is"
+        yield (
+            f"{several} judged: of each adversary that knows of the defense, in every observed"
+            " round alone and in all of them together. P-values are corrected by Holm's method"
+            " (1979), and limits that hold at once by Bonferroni's; other intervals are 95% each by"
+            " itself. They account for the records that trials share, not for another training run"
+            " or another seed."
+        )
+    for name, reasons in family.unclaimed.items():
+        yield f"{name}: nothing is claimed of some adversaries, {'; '.join(reasons)}."
+    if any(files.epsilons for files in found):
+        yield (
+            "An audit's epsilon is one of its record or attribute against an observer who knows"
+            " whose batch a release is of; it is no bound on what a secret of many records loses."
+        )
