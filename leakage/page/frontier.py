@@ -1,0 +1,112 @@
+"""The chart of defenses on the plane of utility and gain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from markupsafe import Markup
+
+from leakage.page import svg
+from leakage.page.axis import Axis, range_of
+from leakage.page.picture import Entry, in_words, key
+from leakage.page.plane import BOTTOM, LEFT, RIGHT, TOP, frame
+from leakage.page.wording import known, number
+from leakage.reading.schema import Figure, Tradeoff
+
+Box = tuple[float, float, float, float]
+
+
+def frontier(
+    identity: str, title: str, tradeoffs: Sequence[Tradeoff], beside: Sequence[Tradeoff]
+) -> Markup | None:
+    """Draws defenses with both intervals; those that no other is better than stand on a line.
+
+    Args:
+        identity: unique in the page.
+        title: what the chart is of.
+        tradeoffs: of one data set, secret and k, and one metric of utility.
+        beside: those whose charts stand beside this one, whose axes are the same.
+
+    Returns:
+        None where no defense has both figures.
+    """
+    points = [(one, *place) for one in tradeoffs if (place := _place(one)) is not None]
+    if not points:
+        return None
+    all_x, all_y = (_numbers([getattr(one, name) for one in beside]) for name in ("utility", "gain"))
+    x_axis = Axis(*range_of(all_x, margin=0.1), LEFT + 6, RIGHT - 6)
+    y_axis = Axis(*range_of(all_y, 0.0), BOTTOM, TOP)
+    ticks = x_axis.apart(x_axis.ticks(), 36)
+    parts = frame(x_axis, y_axis, ticks, tradeoffs[0].metric.replace("_", " "), "gain")
+    parts.append(svg.line(LEFT, y_axis(0), RIGHT, y_axis(0), "reference"))
+    best = sorted((x, y) for one, x, y in points if one.best)
+    if len(best) > 1:
+        parts.append(svg.path(_steps([(x_axis(x), y_axis(y)) for x, y in best]), "edge"))
+    taken = [(x_axis(x) - 7, y_axis(y) - 7, x_axis(x) + 7, y_axis(y) + 7) for _, x, y in points]
+    for one, x, y in points:
+        parts += _cross(one, x, y, x_axis, y_axis)
+    for one, x, y in points:
+        label = svg.wrapped(one.label, 170, most=1)[0]
+        place = _free(x_axis(x), y_axis(y), label, taken)
+        if place is not None:
+            taken.append(place)
+            parts.append(svg.text(place[0], place[3] - 3, label))
+    entries = [Entry("no other has more utility and less gain", 0)]
+    if len(best) < len(points):
+        entries.append(Entry("another one is better in both", 0, hollow=True))
+    named, end = key(entries, BOTTOM + 62)
+    told = "Gain against utility; the lower right is better. " + in_words(
+        [
+            f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
+            + (", on the frontier" if one.best else "")
+            for one, x, y in points
+        ]
+    )
+    return svg.drawing(identity, title, told, end, [*parts, *named])
+
+
+def _place(one: Tradeoff) -> tuple[float, float] | None:
+    x, y = known(one.utility.value), known(one.gain.value)
+    return None if x is None or y is None else (x, y)
+
+
+def _numbers(figures: Sequence[Figure]) -> list[float]:
+    found = [known(n) for f in figures for n in (f.value, f.low, f.high)]
+    return [n for n in found if n is not None]
+
+
+def _cross(one: Tradeoff, x: float, y: float, x_axis: Axis, y_axis: Axis) -> list[Markup]:
+    parts = []
+    across, up = ((known(f.low), known(f.high)) for f in (one.utility, one.gain))
+    if across[0] is not None and across[1] is not None:
+        ends = x_axis(across[0]), x_axis(across[1])
+        parts.append(svg.line(ends[0], y_axis(y), ends[1], y_axis(y), "whisker s0"))
+    if up[0] is not None and up[1] is not None:
+        parts.append(svg.line(x_axis(x), y_axis(up[0]), x_axis(x), y_axis(up[1]), "whisker s0"))
+    hint = f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
+    return [*parts, svg.marker(x_axis(x), y_axis(y), 0, hollow=not one.best, hint=hint)]
+
+
+def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Up, then right: whoever asks for more utility than one has pays the gain of the next."""
+    found = [places[0]]
+    for (before, _), (x, y) in pairwise(places):
+        found += [(before, y), (x, y)]
+    return found
+
+
+def _free(x: float, y: float, label: str, taken: Sequence[Box]) -> Box | None:
+    """A box for a label beside its mark that covers nothing, or None: the table has its name."""
+    wide = svg.width_of(label)
+    for down in (0, -17, 17, -32, 32):
+        for left in (x + 10, x - 10 - wide, x - wide / 2):
+            box = (left, y + down - 9, left + wide, y + down + 8)
+            inside = box[0] >= LEFT and box[2] <= svg.WIDTH and TOP - 12 <= box[1]
+            if inside and box[3] < BOTTOM and not any(_cross_boxes(box, other) for other in taken):
+                return box
+    return None
+
+
+def _cross_boxes(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
