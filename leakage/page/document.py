@@ -12,6 +12,7 @@ from leakage.page.view import view_of
 from leakage.reading.schema import Report
 
 _HERE = Path(__file__).parent
+_FEW = 6  # runs of which each has its first sentence in the verdict
 _STANDIN = "records are made up: the figures validate the tool and say nothing of real people."
 
 
@@ -40,6 +41,7 @@ def page(report: Report) -> str:
         standin=_standin(report),
         several=several,
         verdict=of_runs.verdict(report),
+        briefly=[r for r in report.runs if r.sentences] if 1 < len(report.runs) <= _FEW else [],
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),
         information=proofs.information(report.runs, "information", "information.csv"),
@@ -54,7 +56,7 @@ def page(report: Report) -> str:
 
 def _meta(report: Report) -> str:
     runs = f"{len(report.runs)} run{'' if len(report.runs) == 1 else 's'}"
-    written = f", written {report.written}" if report.written else ""
+    written = f", written {report.written.replace('T', ' ')}" if report.written else ""
     version = f", leakage {report.version}" if report.version else ""
     return f"{runs}{written}{version}."
 

@@ -34,7 +34,9 @@ def frontier(
     points = [(one, *place) for one in tradeoffs if (place := _place(one)) is not None]
     if not points:
         return None
-    all_x, all_y = (_numbers([getattr(one, name) for one in beside]) for name in ("utility", "gain"))
+    all_x, all_y = (
+        _numbers([getattr(one, name) for one in beside]) for name in ("utility", "gain")
+    )
     x_axis = Axis(*range_of(all_x, margin=0.1), LEFT + 6, RIGHT - 6)
     y_axis = Axis(*range_of(all_y, 0.0), BOTTOM, TOP)
     ticks = x_axis.apart(x_axis.ticks(), 36)
@@ -43,15 +45,17 @@ def frontier(
     best = sorted((x, y) for one, x, y in points if one.best)
     if len(best) > 1:
         parts.append(svg.path(_steps([(x_axis(x), y_axis(y)) for x, y in best]), "edge"))
-    taken = [(x_axis(x) - 7, y_axis(y) - 7, x_axis(x) + 7, y_axis(y) + 7) for _, x, y in points]
+    taken: list[Box] = []
     for one, x, y in points:
-        parts += _cross(one, x, y, x_axis, y_axis)
+        marks, boxes = _cross(one, x, y, x_axis, y_axis)
+        parts += marks
+        taken += boxes
     for one, x, y in points:
         label = svg.wrapped(one.label, 170, most=1)[0]
-        place = _free(x_axis(x), y_axis(y), label, taken)
-        if place is not None:
-            taken.append(place)
-            parts.append(svg.text(place[0], place[3] - 3, label))
+        free = _free(x_axis(x), y_axis(y), label, taken)
+        if free is not None:
+            taken.append(free)
+            parts.append(svg.text(free[0], free[3] - 3, label))
     entries = [Entry("no other has more utility and less gain", 0)]
     if len(best) < len(points):
         entries.append(Entry("another one is better in both", 0, hollow=True))
@@ -76,16 +80,19 @@ def _numbers(figures: Sequence[Figure]) -> list[float]:
     return [n for n in found if n is not None]
 
 
-def _cross(one: Tradeoff, x: float, y: float, x_axis: Axis, y_axis: Axis) -> list[Markup]:
-    parts = []
-    across, up = ((known(f.low), known(f.high)) for f in (one.utility, one.gain))
-    if across[0] is not None and across[1] is not None:
-        ends = x_axis(across[0]), x_axis(across[1])
-        parts.append(svg.line(ends[0], y_axis(y), ends[1], y_axis(y), "whisker s0"))
-    if up[0] is not None and up[1] is not None:
-        parts.append(svg.line(x_axis(x), y_axis(up[0]), x_axis(x), y_axis(up[1]), "whisker s0"))
+def _cross(
+    one: Tradeoff, x: float, y: float, x_axis: Axis, y_axis: Axis
+) -> tuple[list[Markup], list[Box]]:
+    """A mark with both intervals, and the boxes that they fill."""
+    at, up = x_axis(x), y_axis(y)
+    boxes = [(at - 6, up - 6, at + 6, up + 6)]
+    if one.utility.low is not None and one.utility.high is not None:
+        boxes.append((x_axis(one.utility.low), up, x_axis(one.utility.high), up))
+    if one.gain.low is not None and one.gain.high is not None:
+        boxes.append((at, y_axis(one.gain.high), at, y_axis(one.gain.low)))
     hint = f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
-    return [*parts, svg.marker(x_axis(x), y_axis(y), 0, hollow=not one.best, hint=hint)]
+    marks = [svg.line(*box, "whisker s0") for box in boxes[1:]]
+    return [*marks, svg.marker(at, up, 0, hollow=not one.best, hint=hint)], boxes
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -99,10 +106,10 @@ def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _free(x: float, y: float, label: str, taken: Sequence[Box]) -> Box | None:
     """A box for a label beside its mark that covers nothing, or None: the table has its name."""
     wide = svg.width_of(label)
-    for down in (0, -17, 17, -32, 32):
-        for left in (x + 10, x - 10 - wide, x - wide / 2):
+    for down in (0, -15, 15, -30, 30):
+        for left in (x + 9, x - 9 - wide, x - wide / 2):
             box = (left, y + down - 9, left + wide, y + down + 8)
-            inside = box[0] >= LEFT and box[2] <= svg.WIDTH and TOP - 12 <= box[1]
+            inside = box[0] >= LEFT and box[2] <= svg.WIDTH and box[1] >= TOP - 12
             if inside and box[3] < BOTTOM and not any(_cross_boxes(box, other) for other in taken):
                 return box
     return None

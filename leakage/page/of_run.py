@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leakage.page.of_runs import METRICS
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
@@ -139,9 +138,7 @@ def adversaries(run: Run, identity: str) -> Picture | None:
     entries = [Entry("adversaries, who see the release", 0)]
     if any(not g.knowledge for g in found):
         entries.append(Entry("guesses without gradients", 1, hollow=True))
-    drawing = ranges(
-        identity, title, rows, METRICS["auroc"], reference=0.5, within=(1.0,), entries=entries
-    )
+    drawing = ranges(identity, title, rows, "AUROC", reference=0.5, within=(1.0,), entries=entries)
     columns = (Column("who"), Column("AUROC [95%]", "number"))
     table = Table(
         title,
@@ -185,7 +182,7 @@ def worth(run: Run) -> Table:
     """What the model can do."""
     rows = [(name.replace("_", " "), figure, figure.note) for name, figure in run.utility.items()]
     columns = (Column("utility"), Column("figure [95%]", "number"), Column("note"))
-    return Table("What the model is worth", columns, rows, f"{slug(run.name)}-utility.csv")
+    return Table("Utility of the model", columns, rows, f"{slug(run.name)}-utility.csv")
 
 
 def counts(values: Mapping[str, int]) -> str:

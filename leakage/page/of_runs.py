@@ -11,14 +11,13 @@ from leakage.page.tables import Column, Table
 from leakage.page.wording import slug, with_limits
 from leakage.reading.schema import Curve, Difference, Figure, Report, Run, Tradeoff
 
-METRICS = {
+_METRICS = {
     "auroc": "AUROC",
-    "asr": "share of trials guessed right",
-    "gain": "gain over the best guess without gradients",
-    "bits": "bits of the secret",
-    "epsilon": "epsilon, proven at least",
+    "asr": "Share of right guesses",
+    "gain": "Gain",
+    "bits": "Bits",
+    "epsilon": "Epsilon, proven at least",
 }
-"""Metrics in words; others are read by their names."""
 _AGAINST = {
     "round": "round (epochs before the release)",
     "k": "k (records of a batch)",
@@ -37,16 +36,41 @@ def verdict(report: Report) -> list[str]:
         return []
     claimed = {claim.run for claim in report.claims}
     leaking = {claim.run for claim in report.claims if claim.holds}
-    many = f"{len(leaking)} of {len(claimed)}" if leaking else f"none of {len(claimed)}"
+    many = f"In {len(leaking)} of {len(claimed)} runs" if leaking else "In no run"
     said = [
-        f"In {many} runs an adversary is shown to beat the best guess without gradients"
-        f" (at 5% over all {len(report.claims)} statements of this report, Holm)."
+        f"{many} is an adversary shown to beat the best guess without gradients (at 5% over all"
+        f" {len(report.claims)} statements of this report, Holm)."
     ]
+    said += _most([run for run in report.runs if run.name in leaking])
     if len(claimed) > len(leaking):
         said.append(
             "Where none of the listed adversaries is shown to, that is no proof that none can."
         )
+    if torn := [run for run in report.runs if run.state != "finished"]:
+        are = "One run is" if len(torn) == 1 else f"{len(torn)} runs are"
+        said.append(f"{are} not whole; what is there is shown below.")
     return said
+
+
+def _most(runs: list[Run]) -> list[str]:
+    """Who gained most, in words."""
+    found = [(run.name, run.strongest) for run in runs if run.strongest]
+    gains = [one.figures.get("gain", Figure(None)) for _, one in found]
+    values = [-1.0 if gain.value is None else gain.value for gain in gains]
+    if not values:
+        return []
+    most = values.index(max(values))
+    name, strongest = found[most]
+    return [
+        f"Most was gained by {strongest.adversary} in the run “{name}”:"
+        f" {with_limits(gains[most], signed=True)}, to an AUROC of"
+        f" {with_limits(strongest.figures.get('auroc'))}."
+    ]
+
+
+def in_words(metric: str) -> str:
+    """The name of a metric, as it is read."""
+    return _METRICS.get(metric, metric.replace("_", " ").capitalize())
 
 
 def summary(report: Report) -> Table:
@@ -79,7 +103,9 @@ def summary(report: Report) -> Table:
         Column("utility [95%]", "number"),
         Column("state"),
     )
-    return Table("The strongest adversary of each run, in its last round", columns, rows, "runs.csv")
+    return Table(
+        "The strongest adversary of each run, in its last round", columns, rows, "runs.csv"
+    )
 
 
 def _strongest(run: Run, metric: str) -> Figure | None:
@@ -117,7 +143,7 @@ def frontiers(report: Report) -> list[Picture]:
         run = runs[one.run]
         place = (run.data, run.secret, run.k, run.others, one.metric)
         groups.setdefault(place, []).append(one)
-    found = []
+    found: list[Picture] = []
     for (data, secret, k, others, metric), group in groups.items():
         title = f"{data}, {secret}, k = {k}{f' + {others} of others' if others else ''}"
         beside = [one for one in report.frontier if one.metric == metric]
@@ -150,12 +176,12 @@ def curve_pictures(report: Report) -> list[Picture]:
     for curve in report.curves:
         if any(point.figure.value is not None for point in curve.points):
             groups.setdefault((curve.against, curve.metric), []).append(curve)
-    found = []
+    found: list[Picture] = []
     for (against, metric), group in groups.items():
         labels = list(dict.fromkeys(curve.label for curve in group))
         parts = [labels[start : start + SERIES] for start in range(0, len(labels), SERIES)]
         for number, part in enumerate(parts, 1):
-            title = f"{METRICS.get(metric, metric)} against {against.replace('_', ' ')}"
+            title = f"{in_words(metric)} against {against.replace('_', ' ')}"
             if len(parts) > 1:
                 title += f", part {number} of {len(parts)}"
             mine = [curve for curve in group if curve.label in part]
@@ -175,7 +201,7 @@ def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[s
         for curve in group
     ]
     across = _AGAINST.get(against, against.replace("_", " "))
-    up = METRICS.get(metric, metric)
+    up = in_words(metric)
     drawing = curves(identity, title, lines, across, up, reference=_NOTHING.get(metric))
     table = Table(
         title,
@@ -207,9 +233,9 @@ def differences(report: Report) -> list[Picture]:
     groups: dict[str, list[Difference]] = {}
     for one in report.differences:
         groups.setdefault(one.metric, []).append(one)
-    found = []
+    found: list[Picture] = []
     for metric, group in groups.items():
-        title = f"Difference in {METRICS.get(metric, metric.replace('_', ' '))}"
+        title = f"Difference in {in_words(metric)}"
         rows = [
             Row(
                 f"{one.one} less {one.other}",

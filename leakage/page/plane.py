@@ -13,7 +13,7 @@ from leakage.page.picture import Entry, in_words, key
 from leakage.page.wording import known, number, plain, with_limits
 from leakage.reading.schema import Figure
 
-LEFT, RIGHT, TOP, BOTTOM = 44.0, 408.0, 30.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 46.0, 388.0, 32.0, 250.0
 _RATIO = 10  # from which the places of an axis stand at equal ratios
 
 
@@ -123,9 +123,7 @@ def _line(line: Line, x: Axis, y: Axis) -> list[Markup]:
         if low is not None and high is not None:
             parts.append(svg.line(at, y(low), at, y(high), f"whisker s{line.series}"))
         hint = f"{line.label}: {with_limits(figure)}"
-        parts.append(
-            svg.marker(at, y(figure.value), line.series, hollow=line.baseline, hint=hint)
-        )
+        parts.append(svg.marker(at, y(figure.value), line.series, hollow=line.baseline, hint=hint))
     return parts
 
 
@@ -142,6 +140,8 @@ def _told(line: Line, across: str) -> str:
     if not found:
         return f"{_named(line)}: no figure"
     ends = [f"{number(value)} at {across} {plain(at)}" for at, value in (found[0], found[-1])]
-    return f"{_named(line)}: from {ends[0]} to {ends[1]}" if len(found) > 1 else (
-        f"{_named(line)}: {ends[0]}"
+    return (
+        f"{_named(line)}: from {ends[0]} to {ends[1]}"
+        if len(found) > 1
+        else (f"{_named(line)}: {ends[0]}")
     )

@@ -19,7 +19,7 @@ def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None
     shown = [run for run in runs if run.information.get("entropy", _UNKNOWN).value]
     if not shown:
         return None
-    title = "What is proven of the secret, in bits"
+    title = "Bits of the secret, from below and from above"
     most = max(run.information["entropy"].value or 0 for run in shown)
     drawing = ranges(
         identity,
@@ -27,9 +27,7 @@ def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None
         [_bits(run, len(runs) > 1) for run in shown],
         "bits of the secret",
         within=(0.0, most),
-        entries=[
-            Entry("the strongest adversary's bits, with their lower limit", 0),
-        ],
+        entries=[Entry("the strongest adversary's bits, with their lower limit", 0)],
     )
     table = Table(
         title,
@@ -40,25 +38,27 @@ def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None
             Column("proven ceiling", "number"),
             Column("what is proven"),
         ),
-        [
-            (run.name, *(_value(run, m) for m in ("entropy", "bits_floor", "bits_ceiling")), _said(run))
-            for run in shown
-        ],
+        [(run.name, *_values(run), _said(run)) for run in shown],
         file,
     )
     caption = (
-        "Each track ends at the entropy of the secret. The filled band is where the truth provably"
-        " lies; a dashed one goes on to the entropy because nothing is proven from above."
+        "The filled band is where the truth provably lies; a dashed one goes on to the entropy of"
+        " the secret, the tick at the end, because nothing is proven from above."
     )
     return Picture(title, caption, drawing, table)
 
 
-def _value(run: Run, metric: str) -> float | None:
-    return known(run.information.get(metric, _UNKNOWN).value)
+def _values(run: Run) -> tuple[float | None, float | None, float | None]:
+    """Entropy, proven floor and proven ceiling."""
+    entropy, floor, ceiling = (
+        known(run.information.get(metric, _UNKNOWN).value)
+        for metric in ("entropy", "bits_floor", "bits_ceiling")
+    )
+    return entropy, floor, ceiling
 
 
 def _said(run: Run) -> str:
-    entropy, floor, ceiling = (_value(run, m) for m in ("entropy", "bits_floor", "bits_ceiling"))
+    entropy, floor, ceiling = _values(run)
     least = f"at least {number(floor)}" if floor else "no least number"
     if ceiling is None:
         return f"{least}, {NO_PROOF}"
@@ -68,13 +68,14 @@ def _said(run: Run) -> str:
 
 
 def _bits(run: Run, several: bool) -> Row:
-    entropy, floor, ceiling = (_value(run, m) for m in ("entropy", "bits_floor", "bits_ceiling"))
+    entropy, floor, ceiling = _values(run)
     whole = entropy or 0.0
-    band = Band(floor or 0.0, whole if ceiling is None else max(ceiling, floor or 0.0), ceiling is not None)
+    low = floor or 0.0
+    high = whole if ceiling is None else min(max(ceiling, low), whole)
+    band = Band(low, high, whole, proven=ceiling is not None)
     bits = run.strongest.figures.get("bits") if run.strongest else None
-    value = f"{_said(run)}, of {number(entropy)}"
-    label = run.name if several else "proven"
-    return Row(label, value, [Mark(bits)] if bits else [], band)
+    label = run.name if several else f"of {number(entropy)} bits"
+    return Row(label, _said(run), [Mark(bits)] if bits else [], band)
 
 
 def bounds(run: Run) -> list[tuple[str, Figure]]:

@@ -38,11 +38,13 @@ class Band:
     Args:
         low: nobody gets less.
         high: nobody gets more.
+        whole: all that there is, marked by a tick.
         proven: whether `high` is proven, not just all that there is.
     """
 
     low: float
     high: float
+    whole: float
     proven: bool
 
 
@@ -119,7 +121,7 @@ def _numbers(rows: Sequence[Row]) -> list[float]:
         for mark in row.marks
         for number in (mark.figure.value, mark.figure.low, mark.figure.high)
     ]
-    found += [end for row in rows if row.band for end in (row.band.low, row.band.high)]
+    found += [end for row in rows if row.band for end in (row.band.low, row.band.whole)]
     return [number for number in map(known, found) if number is not None]
 
 
@@ -128,6 +130,8 @@ def _track(row: Row, axis: Axis, y: float, stem: float | None) -> list[Markup]:
     if row.band is not None:
         look = "band" if row.band.proven else "band open"
         parts.append(svg.box(axis(row.band.low), y - 6, axis(row.band.high), y + 6, look))
+        end = axis(row.band.whole)
+        parts.append(svg.line(end, y - 6, end, y + 6, "end"))
     for mark in row.marks:
         figure, look = mark.figure, f"whisker s{mark.series}"
         at, low, high = (known(n) for n in (figure.value, figure.low, figure.high))

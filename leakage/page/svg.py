@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from markupsafe import Markup
 
-WIDTH = 420
+WIDTH = 400
 """Of every drawing, so that its text is of one size, and can be read on a phone."""
 SERIES = 6
 """How many series are told apart by colour, marker and dash at once."""
-_GLYPH = 6.6  # the width of a letter, on average, at the size of style.css
+_GLYPH = 6.9  # the width of a letter, on average, at the size of style.css
 
 
 def drawing(identity: str, title: str, told: str, height: float, parts: Iterable[str]) -> Markup:
@@ -48,9 +48,9 @@ def line(x1: float, y1: float, x2: float, y2: float, look: str) -> Markup:
 
 def box(x1: float, y1: float, x2: float, y2: float, look: str) -> Markup:
     """A rectangle between two corners, x1 <= x2 and y1 <= y2."""
-    return Markup(
-        '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>'
-    ).format(x1, y1, x2 - x1, y2 - y1, look)
+    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>').format(
+        x1, y1, x2 - x1, y2 - y1, look
+    )
 
 
 def path(places: Sequence[tuple[float, float]], look: str, *, closed: bool = False) -> Markup:

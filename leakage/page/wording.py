@@ -7,7 +7,7 @@ import re
 
 from leakage.reading.schema import Figure
 
-NONE = "–"
+NONE = "\N{EN DASH}"
 """What stands where there is no number."""
 _MINUS = "\N{MINUS SIGN}"
 

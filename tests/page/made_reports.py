@@ -48,7 +48,7 @@ def played(name: str, defense: str, folder: str = "logs/adult/version_0") -> Run
     auroc, gain, half, bits, accuracy = PLAYED[defense]
     knows = "either" if defense == "none" else "adaptive"
     guessers = [
-        guesser("prior", "", 0.5, 0, 0.04, 0),
+        guesser("prior", "", 0.5, 0, 0.04, 0.0),
         guesser("labels", "", 0.9038, 0, 0.02, 0.5),
         guesser("RandomForest", knows, auroc - 0.011, gain - 0.011, half, bits - 0.05, 0),
         guesser("RandomForest", knows, auroc - 0.01, gain - 0.01, half, bits - 0.04),
@@ -124,29 +124,57 @@ def several() -> Report:
         if run.strongest
     ]
     claims = [
-        Claim(run.name, "BoostedTrees", "either" if run.defense == "none" else "adaptive",
-              "the gain is above 0", 0.0102 if held else 0.4711, 0.0408 if held else 0.9422, held)
+        Claim(
+            run.name,
+            "BoostedTrees",
+            "either" if run.defense == "none" else "adaptive",
+            "the gain is above 0",
+            0.0102 if held else 0.4711,
+            0.0408 if held else 0.9422,
+            held,
+        )
         for run in runs
         for held in [run.defense != "DP(clip=1, sigma=2)"]
     ]
     curves = [
-        Curve("k", "auroc", label, baseline, [
-            Point(k, around(start + step * place - (0.1 if baseline else 0), 0.02), names[0])
-            for place, k in enumerate((1, 4, 16, 64))
-        ])
+        Curve(
+            "k",
+            "auroc",
+            label,
+            baseline,
+            [
+                Point(k, around(start + step * place - (0.1 if baseline else 0), 0.02), names[0])
+                for place, k in enumerate((1, 4, 16, 64))
+            ],
+        )
         for label, start, step in (("none", 0.83, 0.05), ("DP(clip=1, sigma=2)", 0.52, 0.13))
         for baseline in (False, True)
     ]
     curves.append(
-        Curve("round", "gain", "none", False, [Point(r, around(0.1 + 0.02 * r, 0.03), "none") for r in range(4)])
+        Curve(
+            "round",
+            "gain",
+            "none",
+            False,
+            [Point(r, around(0.1 + 0.02 * r, 0.03), "none") for r in range(4)],
+        )
     )
     differences = [
         Difference("Sign", "none", "auroc", around(0.0103, 0.0071), True),
         Difference("DP", "none", "auroc", around(-0.3073, 0.0412), False, "other trials"),
         Difference("DP", "none", "accuracy", around(-0.0891, 0.0061), True),
     ]
-    return Report("Adult: sex as a property", runs, claims, tradeoffs, curves, differences,
-                  ["All runs are of one data set."], "2026-11-26T19:00:00+00:00", "0.1.0")
+    return Report(
+        "Adult: sex as a property",
+        runs,
+        claims,
+        tradeoffs,
+        curves,
+        differences,
+        ["All runs are of one data set."],
+        "2026-11-26T19:00:00+00:00",
+        "0.1.0",
+    )
 
 
 def single() -> Report:
@@ -159,9 +187,20 @@ def single() -> Report:
 def nothing() -> Report:
     """One run on permuted secrets that finished, one that did not, and one that cannot be read."""
     null = guesser("RandomForest", "either", 0.5031, 0.0031, 0.04, 0.0)
-    done = Run("null", "logs/null", "finished", "Adult", False, "property_sex", 16, 0, "none",
-               sentences=["None of the listed adversaries beats the best baseline by more than 0.043."],
-               strongest=null, guessers=[null])
+    done = Run(
+        "null",
+        "logs/null",
+        "finished",
+        "Adult",
+        False,
+        "property_sex",
+        16,
+        0,
+        "none",
+        sentences=["None of the listed adversaries beats the best baseline by more than 0.043."],
+        strongest=null,
+        guessers=[null],
+    )
     half = Run("half", "logs/half", "unfinished", "Adult", False, "property_sex", 16, 0, "none")
     torn = Run("torn", "logs/torn", "attack.csv, row 7 is cut off", "", False, "", 0, 0, "")
     claim = Claim("null", "RandomForest", "either", "the gain is above 0", 0.8, 0.8, False)

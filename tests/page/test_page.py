@@ -1,0 +1,283 @@
+"""The page says what its report says, to everybody, without asking anybody."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import made_reports
+import pytest
+
+from leakage.page import page
+from leakage.page.wording import NONE, with_limits
+from leakage.reading.schema import Report
+
+REPORTS = {
+    "several": made_reports.several(),
+    "single": made_reports.single(),
+    "nothing": made_reports.nothing(),
+}
+PAGES = {name: page(report) for name, report in REPORTS.items()}
+
+
+@dataclass
+class Element:
+    name: str
+    attributes: dict[str, str]
+    children: list[Element | str] = field(default_factory=list)
+
+    def all(self, name: str) -> list[Element]:
+        inner = [
+            e for child in self.children if isinstance(child, Element) for e in child.all(name)
+        ]
+        return [self, *inner] if self.name == name or name == "*" else inner
+
+    @property
+    def text(self) -> str:
+        return "".join(c if isinstance(c, str) else c.text for c in self.children)
+
+
+class Tree(HTMLParser):
+    """Elements as they are nested; one that is not closed where it should be is an error."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.root = Element("page", {})
+        self.open = [self.root]
+        self.feed(source)
+        assert self.open == [self.root]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.open[-1].children.append(element)
+        if tag not in {"meta", "link"}:
+            self.open.append(element)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open[-1].name == tag, f"</{tag}> within <{self.open[-1].name}>"
+        self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.open[-1].children.append(data)
+
+
+TREES = {name: Tree(source).root for name, source in PAGES.items()}
+every_page = pytest.mark.parametrize("name", PAGES)
+
+
+def tables(root: Element, caption: str) -> list[list[list[str]]]:
+    """The cells of all tables with a caption."""
+    return [
+        [[c.text for c in row.children if isinstance(c, Element)] for row in table.all("tr")]
+        for table in root.all("table")
+        if table.all("caption")[0].text.startswith(caption)
+    ]
+
+
+def downloads(root: Element) -> dict[str, list[list[str]]]:
+    found = {}
+    for link in root.all("a"):
+        if "download" in link.attributes:
+            head, data = link.attributes["href"].split(",")
+            assert head == "data:text/csv;charset=utf-8;base64"
+            text = base64.b64decode(data, validate=True).decode()
+            found[link.attributes["download"]] = list(csv.reader(io.StringIO(text)))
+    return found
+
+
+def test_the_table_of_adversaries_is_that_of_the_run() -> None:
+    run = REPORTS["single"].runs[0]
+    (table,) = tables(TREES["single"], "By adversary, round 2 alone")
+    last = [g for g in run.guessers if g.round == 2]
+    assert [row[0] for row in table[1:]] == [g.adversary for g in last]
+    for row, one in zip(table[1:], last, strict=True):
+        assert row[2] == with_limits(one.figures["auroc"])
+        assert row[5] == with_limits(one.figures["bits"])
+    assert table[-1][2:] == [
+        "0.984 [0.977, 0.992]",
+        "0.954 [0.939, 0.969]",
+        "+0.080 [+0.065, +0.095]",
+        "0.771 [at least 0.617]",
+        "labels",
+        "< 0.001",
+        "yes",
+    ]
+
+
+def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
+    (table,) = tables(TREES["several"], "The strongest adversary of each run")
+    found = {row[0]: row[5:9] for row in table[1:]}
+    assert found["Sign"] == [
+        "0.994 [0.988, 1.001]",
+        "+0.091 [+0.077, +0.104]",
+        "yes",
+        "0.833 [0.828, 0.838]",
+    ]
+    assert found["DP"] == [
+        "0.677 [0.657, 0.697]",
+        "-0.227 [-0.267, -0.187]".replace("-", "\N{MINUS SIGN}"),
+        "no",
+        "0.764 [0.759, 0.769]",
+    ]
+
+
+def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() -> None:
+    verdict = {
+        name: [
+            p.text
+            for s in tree.all("section")
+            if s.attributes.get("id") == "verdict"
+            for p in s.all("p")
+            if p.attributes.get("class") != "note"
+        ]
+        for name, tree in TREES.items()
+    }
+    assert verdict["single"] == REPORTS["single"].runs[0].sentences
+    assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
+    assert "over all 4 statements" in verdict["several"][0]
+    assert "BoostedTrees in the run “Sign”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
+    assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
+    assert "no proof that none can" in verdict["nothing"][1]
+    assert verdict["nothing"][2].startswith("2 runs are not whole")
+    assert verdict["nothing"][3] == "null. " + REPORTS["nothing"].runs[0].sentences[0]
+
+
+def test_a_download_holds_all_digits() -> None:
+    found = downloads(TREES["several"])
+    for run in REPORTS["several"].runs:
+        figure = run.strongest.figures["auroc"] if run.strongest else None
+        rows = found[f"{run.name.lower()}-adversaries.csv"]
+        assert rows[0][2:5] == ["AUROC [95%]", "low", "high"]
+        mine = next(r for r in rows if r[0] == "BoostedTrees" and r[1] != "static")
+        assert figure is not None
+        assert [float(cell) for cell in mine[2:5]] == [figure.value, figure.low, figure.high]
+    points = REPORTS["several"].curves[0].points
+    rows = found["auroc-against-k.csv"][1:5]
+    assert [(float(r[2]), float(r[3])) for r in rows] == [(p.x, p.figure.value) for p in points]
+
+
+def test_every_drawing_has_its_data_beside_it_with_as_many_rows_as_marks() -> None:
+    for tree in TREES.values():
+        for figure in tree.all("figure"):
+            (drawing,) = figure.all("svg")
+            (link,) = (a for a in figure.all("a") if "download" in a.attributes)
+            rows = downloads(figure)[link.attributes["download"]]
+            marks = [
+                m
+                for m in drawing.all("path")
+                if "mark" in m.attributes["class"].split() and m.all("title")
+            ]
+            each = 3 if "epsilon" in rows[0][2] or "proven at least" in rows[0] else 1
+            assert len(marks) == each * (len(rows) - 1), figure.all("p")[0].text
+
+
+def test_the_audit_shows_what_is_proven_what_the_pair_has_and_what_dp_allows() -> None:
+    (table,) = (t for t in tables(TREES["several"], "The least privacy loss that is proven"))
+    assert [row[:5] for row in table[1:]] == [
+        ["sigma = 1", "1e-05", "1.361", "2.691", "9.997"],
+        ["sigma = 2", "1e-05", "0.642", "1.241", "4.377"],
+    ]
+    of_membership = replace(REPORTS["several"].runs[3], secret="membership")
+    (table,) = tables(Tree(page(Report("", [of_membership]))).root, "The least privacy loss")
+    assert [row[4] for row in table[1:]] == ["4.761", "2.084"]  # one record more or less
+
+
+def test_no_ceiling_is_shown_where_none_is_proven() -> None:
+    (table,) = (t for t in tables(TREES["several"], "Bits of the secret") if len(t) == 5)
+    assert [row[3:] for row in table[1:]] == [
+        [NONE, "at least 0.617, no proof from above"],
+        [NONE, "at least 0.553, no proof from above"],
+        [NONE, "at least 0.681, no proof from above"],
+        ["0.161", "at least 0.056, at most 0.161"],
+    ]
+
+
+def test_a_ceiling_of_all_bits_is_no_guarantee() -> None:
+    run = made_reports.played("DP", "DP(clip=1, sigma=2)")
+    run.information["bits_ceiling"] = replace(run.information["bits_ceiling"], value=1.0)
+    assert "no guarantee for this secret" in page(Report("", [run]))
+
+
+def test_runs_that_are_not_whole_say_so_and_parts_without_data_are_left_out() -> None:
+    source = PAGES["nothing"]
+    assert "This run has not finished: what it has left so far is shown." in source
+    assert "This run cannot be read whole: attack.csv, row 7 is cut off" in source
+    for absent in ("Utility against gain", "Curves", "Differences", "Where it leaks", "Stand-in"):
+        assert absent not in source
+    assert "Nothing is claimed" in page(Report("", [REPORTS["nothing"].runs[1]]))
+
+
+def test_stand_ins_are_said_first() -> None:
+    assert "All records are made up" in PAGES["several"]
+    mixed = Report("", [REPORTS["single"].runs[0], REPORTS["nothing"].runs[0]])
+    assert "In 1 of 2 runs the records are made up" in page(mixed)
+
+
+@every_page
+def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(name: str) -> None:
+    source = PAGES[name].replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?:|//[a-z]|url\(|@import", source)
+    for element in TREES[name].all("*"):
+        assert element.name not in {"script", "img", "iframe", "object"}
+        assert not [attribute for attribute in element.attributes if attribute.startswith("on")]
+        for target in ("src", "href"):
+            assert element.attributes.get(target, "#")[:5] in {"#", "data:"} or (
+                element.attributes[target].startswith("#")
+            )
+    assert "default-src 'none'" in PAGES[name]
+
+
+def test_names_that_look_like_markup_are_text() -> None:
+    assert "<script>alert" not in PAGES["several"]
+    shown = [dd.text for dd in TREES["several"].all("dd")]
+    assert made_reports.HOSTILE in shown
+    run = replace(made_reports.played("<b>", "none"), name='"><script>', defense="</text><b>&")
+    for report in (Report("</title><script>", [run]), Report("", [run, run])):
+        tree = Tree(page(report)).root
+        assert not tree.all("script")
+        assert not tree.all("b")
+
+
+@every_page
+def test_every_drawing_says_what_it_shows(name: str) -> None:
+    for drawing in TREES[name].all("svg"):
+        title, told = (drawing.all(part)[0] for part in ("title", "desc"))
+        assert drawing.attributes["role"] == "img"
+        labels = drawing.attributes["aria-labelledby"].split()
+        assert labels == [title.attributes["id"], told.attributes["id"]]
+        assert title.text
+        assert re.search(r"\d", told.text)
+
+
+def test_the_words_of_a_curve_name_its_ends() -> None:
+    told = [d.text for d in TREES["several"].all("desc")]
+    assert any("none: from 0.830 at k (records of a batch) 1 to 0.980" in words for words in told)
+
+
+@every_page
+def test_identifiers_are_unique_and_links_lead_somewhere(name: str) -> None:
+    identities = [e.attributes["id"] for e in TREES[name].all("*") if "id" in e.attributes]
+    assert len(identities) == len(set(identities))
+    targets = {a.attributes["href"] for a in TREES[name].all("a")}
+    assert {t[1:] for t in targets if t.startswith("#")} <= set(identities)
+
+
+@every_page
+def test_headings_go_down_one_level_at_a_time(name: str) -> None:
+    levels = [int(e.name[1]) for e in TREES[name].all("*") if re.fullmatch("h[1-6]", e.name)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+@every_page
+def test_the_same_report_is_the_same_page(name: str) -> None:
+    assert page(REPORTS[name]) == PAGES[name]
