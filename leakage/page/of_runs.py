@@ -235,7 +235,7 @@ def differences(report: Report) -> list[Picture]:
         groups.setdefault(one.metric, []).append(one)
     found: list[Picture] = []
     for metric, group in groups.items():
-        title = f"Difference in {in_words(metric)}"
+        title = f"{in_words(metric)}: one run less another"
         rows = [
             Row(
                 f"{one.one} less {one.other}",

@@ -84,7 +84,7 @@ def ranges(
         rows: at least one.
         axis_label: what the figures are.
         within: numbers that the axis has to show.
-        reference: where nothing is found, marked from top to bottom; None for nowhere.
+        reference: where nothing is found, marked on each track; None for nowhere.
         stems: whether a line leads from there to each mark.
         entries: of the key.
     """
@@ -99,6 +99,8 @@ def ranges(
             parts.append(svg.text(2, y, words))
         parts.append(svg.text(svg.WIDTH - 2, y, row.value, anchor="end", look="value"))
         y += _TRACK
+        if reference is not None:
+            parts.append(svg.line(axis(reference), y - 8, axis(reference), y + 8, "reference"))
         parts += _track(row, axis, y, reference if stems else None)
         y += 10
     bottom = y + 2
@@ -107,8 +109,6 @@ def ranges(
         below.append(svg.line(axis(tick), bottom, axis(tick), bottom + 4, "axis"))
         below.append(svg.text(axis(tick), bottom + 18, plain(tick), anchor="middle", look="tick"))
     below.append(svg.text(svg.WIDTH - 2, bottom + 36, axis_label, anchor="end", look="title"))
-    if reference is not None:
-        parts.insert(0, svg.line(axis(reference), 4, axis(reference), bottom, "reference"))
     named, end = key(entries, bottom + 60) if entries else ([], bottom + 44)
     told = f"{axis_label}, by row. " + in_words([f"{row.label}: {row.value}" for row in rows])
     return svg.drawing(identity, title, told, end, [*parts, *below, *named])

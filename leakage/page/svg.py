@@ -11,7 +11,7 @@ WIDTH = 400
 """Of every drawing, so that its text is of one size, and can be read on a phone."""
 SERIES = 6
 """How many series are told apart by colour, marker and dash at once."""
-_GLYPH = 6.9  # the width of a letter, on average, at the size of style.css
+_GLYPH = 6.5  # the width of a letter, on average, at the size of style.css
 
 
 def drawing(identity: str, title: str, told: str, height: float, parts: Iterable[str]) -> Markup:
