@@ -7,12 +7,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from leakage.page import of_runs, proofs
+from leakage.page import charts, of_runs, proofs
 from leakage.page.view import view_of
 from leakage.reading.schema import Report
 
 _HERE = Path(__file__).parent
-_FEW = 6  # runs of which each has its first sentence in the verdict
+_FEW = 3  # runs of which each has its first sentence in the verdict
 _STANDIN = "records are made up: the figures validate the tool and say nothing of real people."
 
 
@@ -30,9 +30,9 @@ def page(report: Report) -> str:
     )
     several = len(report.runs) > 1
     shown = {
-        "frontiers": of_runs.frontiers(report),
-        "curves": of_runs.curve_pictures(report),
-        "differences": of_runs.differences(report),
+        "frontiers": charts.frontiers(report),
+        "curves": charts.curve_pictures(report),
+        "differences": charts.differences(report),
     }
     return environment.get_template("report.html.jinja").render(
         report=report,
@@ -45,7 +45,7 @@ def page(report: Report) -> str:
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),
         information=proofs.information(report.runs, "information", "information.csv"),
-        claims=of_runs.claims(report),
+        statements=of_runs.statements(report.claims, "statements.csv"),
         views=[
             view_of(run, f"run-{number}", report.claims)
             for number, run in enumerate(report.runs, 1)

@@ -8,7 +8,7 @@ from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
 from leakage.page.wording import number, plain, slug, with_limits
-from leakage.reading.schema import Claim, Figure, Guesser, Run
+from leakage.reading.schema import Figure, Guesser, Run
 
 Fact = tuple[str, str]
 
@@ -80,24 +80,14 @@ def _shown(guesser: Guesser) -> tuple[Figure | None, ...]:
     return tuple(guesser.figures.get(metric) for metric in ("auroc", "asr", "gain", "bits"))
 
 
-def by_adversary(run: Run, claims: Sequence[Claim]) -> Table:
-    """The last round, with what is claimed of it."""
-    of = {(claim.adversary, claim.knowledge): claim for claim in claims if claim.run == run.name}
-    rows = []
-    for guesser in last(run):
-        claim = of.get((guesser.adversary, guesser.knowledge))
-        holds = "" if claim is None else "yes" if claim.holds else "no"
-        shown = _shown(guesser)
-        p = claim.p_holm if claim else None
-        rival = guesser.rival
-        rows.append((guesser.adversary, guesser.knowledge, *shown, rival, p, holds))
+def by_adversary(run: Run) -> Table:
+    """The last round."""
+    rows = [(g.adversary, g.knowledge, *_shown(g), g.rival) for g in last(run)]
     columns = (
         Column("adversary"),
         Column("knowledge"),
         *_SHOWN,
-        Column("best guess without"),
-        Column("p after Holm", "p"),
-        Column("leak shown"),
+        Column("best guess without gradients"),
     )
     caption = f"By adversary, {when(last(run)[0])}"
     return Table(caption, columns, rows, f"{slug(run.name)}-adversaries.csv")
@@ -165,7 +155,7 @@ def named(
     drawing = ranges(
         identity, title, rows, what, reference=reference, within=(1.0,), stems=reference is not None
     )
-    columns = (Column("name"), Column(what, "number"), Column("note"))
+    columns = (Column("name"), Column(what, "number"), Column("note", fold=True))
     cells = [(name, figure, figure.note) for name, figure in figures.items()]
     return Picture(title, caption, drawing, Table(title, columns, cells, file))
 
@@ -181,7 +171,7 @@ def spending(run: Run) -> list[Fact]:
 def worth(run: Run) -> Table:
     """What the model can do."""
     rows = [(name.replace("_", " "), figure, figure.note) for name, figure in run.utility.items()]
-    columns = (Column("utility"), Column("figure [95%]", "number"), Column("note"))
+    columns = (Column("utility"), Column("figure [95%]", "number"), Column("note", fold=True))
     return Table("Utility of the model", columns, rows, f"{slug(run.name)}-utility.csv")
 
 

@@ -1,31 +1,12 @@
-"""What is said of all runs together: who leaks, at which price, and along which curves."""
+"""What is said of all runs together: the verdict, a row a run, and every statement."""
 
 from __future__ import annotations
 
-from leakage.page.frontier import frontier
-from leakage.page.picture import Entry, Picture
-from leakage.page.plane import Line, curves
-from leakage.page.ranges import Mark, Row, ranges
-from leakage.page.svg import SERIES
-from leakage.page.tables import Column, Table
-from leakage.page.wording import slug, with_limits
-from leakage.reading.schema import Curve, Difference, Figure, Report, Run, Tradeoff
+from collections.abc import Sequence
 
-_METRICS = {
-    "auroc": "AUROC",
-    "asr": "Share of right guesses",
-    "gain": "Gain",
-    "bits": "Bits",
-    "epsilon": "Epsilon, proven at least",
-}
-_AGAINST = {
-    "round": "round (epochs before the release)",
-    "k": "k (records of a batch)",
-    "clients": "clients in the mean",
-    "others": "records of other clients in the mean",
-    "sigma": "sigma (noise multiplier)",
-}
-_NOTHING = {"auroc": 0.5, "gain": 0.0, "bits": 0.0, "epsilon": 0.0}
+from leakage.page.tables import Column, Table
+from leakage.page.wording import with_limits
+from leakage.reading.schema import Claim, Figure, Report, Run
 
 
 def verdict(report: Report) -> list[str]:
@@ -68,11 +49,6 @@ def _most(runs: list[Run]) -> list[str]:
     ]
 
 
-def in_words(metric: str) -> str:
-    """The name of a metric, as it is read."""
-    return _METRICS.get(metric, metric.replace("_", " ").capitalize())
-
-
 def summary(report: Report) -> Table:
     """A row a run: what it played, what the strongest adversary got, what the model is worth."""
     prices = {one.run: one for one in report.frontier}
@@ -93,15 +69,15 @@ def summary(report: Report) -> Table:
     ]
     columns = (
         Column("run"),
-        Column("data"),
-        Column("secret"),
-        Column("k", "number"),
-        Column("defense"),
+        Column("data", fold=True),
+        Column("secret", fold=True),
+        Column("k", "number", fold=True),
+        Column("defense", fold=True),
         Column("AUROC [95%]", "number"),
         Column("gain [95%]", "signed"),
         Column("leak shown"),
-        Column("utility [95%]", "number"),
-        Column("state"),
+        Column("utility [95%]", "number", fold=True),
+        Column("state", fold=True),
     )
     return Table(
         "The strongest adversary of each run, in its last round", columns, rows, "runs.csv"
@@ -117,12 +93,12 @@ def _claimed(report: Report, run: Run) -> str:
     return ("yes" if any(mine) else "no") if mine else ""
 
 
-def claims(report: Report) -> Table:
-    """Every statement with its p-values."""
+def statements(claims: Sequence[Claim], file: str) -> Table:
+    """Statements with their p-values."""
     columns = (
-        Column("run"),
+        Column("run", fold=True),
         Column("adversary"),
-        Column("knowledge"),
+        Column("knowledge", fold=True),
         Column("statement"),
         Column("p", "p"),
         Column("p after Holm", "p"),
@@ -130,141 +106,6 @@ def claims(report: Report) -> Table:
     )
     rows = [
         (c.run, c.adversary, c.knowledge, c.statement, c.p, c.p_holm, "yes" if c.holds else "no")
-        for c in report.claims
+        for c in claims
     ]
-    return Table("Statements of the whole report, corrected together", columns, rows, "claims.csv")
-
-
-def frontiers(report: Report) -> list[Picture]:
-    """Utility against gain, a chart for every data set, secret and k of two runs or more."""
-    runs = {run.name: run for run in report.runs}
-    groups: dict[tuple[str, str, int, int, str], list[Tradeoff]] = {}
-    for one in report.frontier:
-        run = runs[one.run]
-        place = (run.data, run.secret, run.k, run.others, one.metric)
-        groups.setdefault(place, []).append(one)
-    found: list[Picture] = []
-    for (data, secret, k, others, metric), group in groups.items():
-        title = f"{data}, {secret}, k = {k}{f' + {others} of others' if others else ''}"
-        beside = [one for one in report.frontier if one.metric == metric]
-        drawing = frontier(f"frontier-{len(found)}", title, group, beside)
-        if drawing is None or len(group) < 2:
-            continue
-        table = Table(
-            f"Utility and gain: {title}",
-            (
-                Column("defense"),
-                Column(metric.replace("_", " "), "number"),
-                Column("gain", "signed"),
-                Column("on the frontier"),
-                Column("run"),
-            ),
-            [(o.label, o.utility, o.gain, "yes" if o.best else "no", o.run) for o in group],
-            f"frontier-{slug(title)}.csv",
-        )
-        caption = (
-            "What the model is worth, and how much more the strongest adversary gets than the best"
-            " guess without gradients. The lower right is better; crosses are 95% intervals."
-        )
-        found.append(Picture(title, caption, drawing, table))
-    return found
-
-
-def curve_pictures(report: Report) -> list[Picture]:
-    """A chart for every setting and metric, of six labels at most."""
-    groups: dict[tuple[str, str], list[Curve]] = {}
-    for curve in report.curves:
-        if any(point.figure.value is not None for point in curve.points):
-            groups.setdefault((curve.against, curve.metric), []).append(curve)
-    found: list[Picture] = []
-    for (against, metric), group in groups.items():
-        labels = list(dict.fromkeys(curve.label for curve in group))
-        parts = [labels[start : start + SERIES] for start in range(0, len(labels), SERIES)]
-        for number, part in enumerate(parts, 1):
-            title = f"{in_words(metric)} against {against.replace('_', ' ')}"
-            if len(parts) > 1:
-                title += f", part {number} of {len(parts)}"
-            mine = [curve for curve in group if curve.label in part]
-            found.append(_curve_picture(f"curve-{len(found)}", title, mine, part))
-    return found
-
-
-def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[str]) -> Picture:
-    against, metric = group[0].against, group[0].metric
-    lines = [
-        Line(
-            curve.label,
-            [(point.x, point.figure) for point in curve.points],
-            labels.index(curve.label),
-            curve.baseline,
-        )
-        for curve in group
-    ]
-    across = _AGAINST.get(against, against.replace("_", " "))
-    up = in_words(metric)
-    drawing = curves(identity, title, lines, across, up, reference=_NOTHING.get(metric))
-    table = Table(
-        title,
-        (
-            Column("label"),
-            Column("who"),
-            Column(against, "number"),
-            Column(metric, "number"),
-            Column("run"),
-        ),
-        [
-            (
-                curve.label,
-                "best guess without gradients" if curve.baseline else "strongest adversary",
-                int(point.x) if float(point.x).is_integer() else point.x,
-                point.figure,
-                point.run,
-            )
-            for curve in group
-            for point in curve.points
-        ],
-        f"{slug(title)}.csv",
-    )
-    return Picture(title, "Bands and whiskers are 95% intervals.", drawing, table)
-
-
-def differences(report: Report) -> list[Picture]:
-    """One run less another, a chart for every metric."""
-    groups: dict[str, list[Difference]] = {}
-    for one in report.differences:
-        groups.setdefault(one.metric, []).append(one)
-    found: list[Picture] = []
-    for metric, group in groups.items():
-        title = f"{in_words(metric)}: one run less another"
-        rows = [
-            Row(
-                f"{one.one} less {one.other}",
-                with_limits(one.figure, signed=True),
-                [Mark(one.figure, 0, hollow=not one.paired)],
-            )
-            for one in group
-        ]
-        entries = [Entry("the same trials or records (paired)", 0)]
-        if not all(one.paired for one in group):
-            entries.append(Entry("independent intervals", 0, hollow=True))
-        drawing = ranges(
-            f"difference-{len(found)}", title, rows, "difference", reference=0.0, entries=entries
-        )
-        table = Table(
-            title,
-            (
-                Column("one"),
-                Column("other"),
-                Column("one less other", "signed"),
-                Column("interval"),
-                Column("note"),
-            ),
-            [
-                (o.one, o.other, o.figure, "paired" if o.paired else "independent", o.note)
-                for o in group
-            ],
-            f"{slug(title)}.csv",
-        )
-        caption = "One run less the other with its 95% interval; at the line they are alike."
-        found.append(Picture(title, caption, drawing, table))
-    return found
+    return Table("Statements, corrected over the whole report", columns, rows, file)

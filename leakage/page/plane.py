@@ -132,7 +132,8 @@ def _look(line: Line) -> str:
 
 
 def _named(line: Line) -> str:
-    return f"{line.label}, best guess without gradients" if line.baseline else line.label
+    who = "best guess without gradients" if line.baseline else "strongest adversary"
+    return f"{line.label}, {who}" if line.label and line.baseline else line.label or who
 
 
 def _told(line: Line, across: str) -> str:

@@ -27,12 +27,12 @@ def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None
         [_bits(run, len(runs) > 1) for run in shown],
         "bits of the secret",
         within=(0.0, most),
-        entries=[Entry("the strongest adversary's bits, with their lower limit", 0)],
+        entries=[Entry("most bits of an adversary, with their lower limit", 0)],
     )
     table = Table(
         title,
         (
-            Column("run"),
+            Column("run", fold=True),
             Column("entropy", "number"),
             Column("proven floor", "number"),
             Column("proven ceiling", "number"),
@@ -73,9 +73,18 @@ def _bits(run: Run, several: bool) -> Row:
     low = floor or 0.0
     high = whole if ceiling is None else min(max(ceiling, low), whole)
     band = Band(low, high, whole, proven=ceiling is not None)
-    bits = run.strongest.figures.get("bits") if run.strongest else None
+    bits = _most_bits(run)
     label = run.name if several else f"of {number(entropy)} bits"
     return Row(label, _said(run), [Mark(bits)] if bits else [], band)
+
+
+def _most_bits(run: Run) -> Figure | None:
+    """The most that an adversary got from all that was seen at the end, as the floor is."""
+    seen = [g for g in run.guessers if g.knowledge not in ("", "static") and "bits" in g.figures]
+    end = [
+        g.figures["bits"] for g in seen if (g.round, g.rounds) == (seen[-1].round, seen[-1].rounds)
+    ]
+    return max(end, key=lambda bits: known(bits.value) or 0.0, default=None)
 
 
 def bounds(run: Run) -> list[tuple[str, Figure]]:
@@ -117,7 +126,7 @@ def audit(run: Run, identity: str, file: str) -> Picture | None:
             Column("DP proves at most", "number"),
             Column("canary"),
             Column("estimator"),
-            Column("note"),
+            Column("note", fold=True),
         ),
         [
             (drawn.label, plain(row.delta), *three, row.canary, row.estimator, row.epsilon.note)
@@ -159,7 +168,7 @@ def all_epsilons(run: Run, file: str) -> Table:
         Column("epsilon", "number"),
         Column("quoted"),
         Column("without assumptions"),
-        Column("note"),
+        Column("note", fold=True),
     )
     rows = [
         (

@@ -93,10 +93,12 @@ def ranges(
     parts: list[Markup] = []
     y = 2.0
     for row in rows:
-        lines = svg.wrapped(row.label, svg.WIDTH - svg.width_of(row.value) - 24)
-        for words in lines:
+        beside = svg.WIDTH - svg.width_of(row.value) - 24
+        fits = svg.width_of(row.label) <= beside
+        for words in [row.label] if fits else svg.wrapped(row.label, svg.WIDTH - 8):
             y += _LINE
             parts.append(svg.text(2, y, words))
+        y += 0 if fits else _LINE
         parts.append(svg.text(svg.WIDTH - 2, y, row.value, anchor="end", look="value"))
         y += _TRACK
         if reference is not None:

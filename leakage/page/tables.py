@@ -22,10 +22,12 @@ class Column:
     Args:
         name: its heading.
         kind: how its cells are read: as they are, as numbers, as numbers with a sign or p-values.
+        fold: whether it may stand in the caption where all its cells are the same.
     """
 
     name: str
     kind: Literal["text", "number", "signed", "p"] = "text"
+    fold: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,40 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     file: str
 
+    def told(self) -> str:
+        """The caption, with what all rows have in common."""
+        said = [
+            f"{self.columns[place].name} {_text(self.rows[0][place], self.columns[place])}"
+            for place in self._folded()
+            if self.rows[0][place] not in ("", None)
+        ]
+        return f"{self.caption} (all: {', '.join(said)})" if said else self.caption
+
+    def heads(self) -> list[Column]:
+        """The columns that are read."""
+        folded = self._folded()
+        return [column for place, column in enumerate(self.columns) if place not in folded]
+
     def shown(self) -> list[list[str]]:
         """The cells as they are read."""
+        folded = self._folded()
         return [
-            [_text(cell, column) for cell, column in zip(row, self.columns, strict=True)]
+            [
+                _text(cell, self.columns[place])
+                for place, cell in enumerate(row)
+                if place not in folded
+            ]
             for row in self.rows
         ]
+
+    def _folded(self) -> list[int]:
+        """The places of columns that say the same in every row, or nothing."""
+        found = []
+        for place, column in enumerate(self.columns):
+            cells = {row[place] for row in self.rows} if column.fold else set()
+            if (len(cells) == 1 and len(self.rows) > 1) or cells in ({""}, {None}):
+                found.append(place)
+        return found
 
     def csv(self) -> str:
         """All digits of all cells."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from leakage.page import of_run, proofs
+from leakage.page.of_runs import statements
 from leakage.page.picture import Picture
 from leakage.page.tables import Column, Table
 from leakage.page.wording import slug, spent, with_limits
@@ -28,6 +29,7 @@ class View:
         trouble: why not all is there; empty for a finished run.
         facts: what was attacked and by whom.
         by_adversary: the last round.
+        statements: what is claimed of the run.
         by_round: all of them.
         adversaries: the last round, drawn.
         information: what is proven of the secret.
@@ -47,6 +49,7 @@ class View:
     trouble: str
     facts: list[of_run.Fact]
     by_adversary: Table | None
+    statements: Table | None
     by_round: Table | None
     adversaries: Picture | None
     information: Picture | None
@@ -69,13 +72,15 @@ def view_of(run: Run, anchor: str, claims: Sequence[Claim]) -> View:
         claims: of the whole report.
     """
     name = slug(run.name) or anchor
+    mine = [claim for claim in claims if claim.run == run.name]
     return View(
         run=run,
         anchor=anchor,
         headline=_headline(run),
         trouble=_STATES.get(run.state, f"This run cannot be read whole: {run.state}"),
         facts=of_run.facts(run),
-        by_adversary=of_run.by_adversary(run, claims) if run.guessers else None,
+        by_adversary=of_run.by_adversary(run) if run.guessers else None,
+        statements=statements(mine, f"{name}-statements.csv") if mine else None,
         by_round=of_run.by_round(run) if run.guessers else None,
         adversaries=of_run.adversaries(run, f"{anchor}-adversaries"),
         information=proofs.information([run], f"{anchor}-information", f"{name}-bits.csv"),
@@ -102,7 +107,7 @@ def _headline(run: Run) -> str:
 def _bounds(run: Run, name: str) -> Table | None:
     if not run.information:
         return None
-    columns = (Column("what is proven"), Column("figure", "number"), Column("note"))
+    columns = (Column("what is proven"), Column("figure", "number"), Column("note", fold=True))
     rows = [(what, figure, figure.note) for what, figure in proofs.bounds(run)]
     return Table("From below and from above", columns, rows, f"{name}-information.csv")
 
@@ -128,7 +133,7 @@ def _where(run: Run, anchor: str, name: str) -> list[Picture]:
             None,
         ),
         of_run.named(
-            run.exposed,
+            {f"unit {n}" if n.isdigit() else n: found for n, found in run.exposed.items()},
             f"{anchor}-exposed",
             "The most exposed units",
             "share of right guesses, or AUROC",

@@ -107,6 +107,13 @@ def test_the_table_of_adversaries_is_that_of_the_run() -> None:
         "+0.080 [+0.065, +0.095]",
         "0.771 [at least 0.617]",
         "labels",
+    ]
+    (claimed,) = tables(TREES["single"], "Statements, corrected over the whole report")
+    assert claimed[1][1:] == [
+        "BoostedTrees",
+        "either",
+        "the gain is above 0",
+        "< 0.001",
         "< 0.001",
         "yes",
     ]
@@ -114,7 +121,11 @@ def test_the_table_of_adversaries_is_that_of_the_run() -> None:
 
 def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
     (table,) = tables(TREES["several"], "The strongest adversary of each run")
-    found = {row[0]: row[5:9] for row in table[1:]}
+    found = {row[0]: row[2:6] for row in table[1:]}
+    told = (
+        "in its last round (all: data Adult (stand-in), secret property_sex, k 16, state finished)"
+    )
+    assert any(c.text.endswith(told) for c in TREES["several"].all("caption"))
     assert found["Sign"] == [
         "0.994 [0.988, 1.001]",
         "+0.091 [+0.077, +0.104]",
