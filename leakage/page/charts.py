@@ -11,7 +11,7 @@ from leakage.page.plane import Line, curves
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.svg import SERIES
 from leakage.page.tables import Column, Table
-from leakage.page.wording import slug, with_limits
+from leakage.page.wording import known, slug, with_limits
 from leakage.reading.schema import Curve, Difference, Report, Run, Tradeoff
 
 _METRICS = {
@@ -19,7 +19,7 @@ _METRICS = {
     "asr": "Share of right guesses",
     "gain": "Gain",
     "bits": "Bits",
-    "epsilon": "Epsilon, proven at least",
+    "epsilon": "Epsilon",
 }
 _AGAINST = {
     "round": "round (epochs before the release)",
@@ -84,7 +84,7 @@ def curve_pictures(report: Report) -> list[Picture]:
     groups: dict[tuple[str, str], list[Curve]] = {}
     # What was set comes before what only went by.
     for curve in sorted(report.curves, key=lambda curve: curve.against.startswith("round")):
-        if any(point.figure.value is not None for point in curve.points):
+        if any(known(point.figure.value) is not None for point in curve.points):
             groups.setdefault((curve.against, curve.metric), []).append(curve)
     found: list[Picture] = []
     for (against, metric), group in groups.items():
@@ -130,8 +130,8 @@ def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[s
     table = Table(
         title,
         (
-            Column("label"),
-            Column("who"),
+            Column("label", fold=True),
+            Column("who", fold=True),
             Column(against, "number"),
             Column(metric, "number"),
             Column("run"),
@@ -139,7 +139,7 @@ def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[s
         [
             (
                 curve.label,
-                "best guess without gradients" if curve.baseline else "strongest adversary",
+                "best guess without gradients" if curve.baseline else "",
                 int(point.x) if float(point.x).is_integer() else point.x,
                 point.figure,
                 point.run,

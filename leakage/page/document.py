@@ -12,7 +12,6 @@ from leakage.page.view import view_of
 from leakage.reading.schema import Report
 
 _HERE = Path(__file__).parent
-_FEW = 3  # runs of which each has its first sentence in the verdict
 _STANDIN = "records are made up: the figures validate the tool and say nothing of real people."
 
 
@@ -41,7 +40,7 @@ def page(report: Report) -> str:
         standin=_standin(report),
         several=several,
         verdict=of_runs.verdict(report),
-        briefly=[r for r in report.runs if r.sentences] if 1 < len(report.runs) <= _FEW else [],
+        briefly=of_runs.briefly(report),
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),
         information=proofs.information(report.runs, "information", "information.csv"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
-from leakage.page.wording import number, plain, slug, with_limits
+from leakage.page.wording import known, number, plain, slug, with_limits
 from leakage.reading.schema import Figure, Guesser, Run
 
 Fact = tuple[str, str]
@@ -113,7 +113,7 @@ def by_round(run: Run) -> Table:
 
 def adversaries(run: Run, identity: str) -> Picture | None:
     """AUROC of everybody in the last round."""
-    found = [g for g in last(run) if g.figures.get("auroc", Figure(None)).value is not None]
+    found = [g for g in last(run) if known(g.figures.get("auroc", Figure(None)).value) is not None]
     if not found:
         return None
     rows = [
@@ -149,7 +149,7 @@ def named(
     reference: float | None,
 ) -> Picture | None:
     """Figures by name, such as those of each layer alone; None where there are none."""
-    if all(figure.value is None for figure in figures.values()):
+    if all(known(figure.value) is None for figure in figures.values()):
         return None
     rows = [Row(name, with_limits(figure), [Mark(figure)]) for name, figure in figures.items()]
     drawing = ranges(

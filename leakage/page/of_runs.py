@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leakage.page.tables import Column, Table
-from leakage.page.wording import with_limits
+from leakage.page.wording import lower, number, plain, with_limits
 from leakage.reading.schema import Claim, Figure, Report, Run
+
+_FEW = 3
 
 
 def verdict(report: Report) -> list[str]:
@@ -49,6 +51,14 @@ def _most(runs: list[Run]) -> list[str]:
     ]
 
 
+def briefly(report: Report) -> list[Run]:
+    """The runs whose first sentence stands in the verdict: audits, and all where they are few."""
+    if len(report.runs) == 1:
+        return []
+    few = len(report.runs) <= _FEW
+    return [run for run in report.runs if run.sentences and (few or run.audit)]
+
+
 def summary(report: Report) -> Table:
     """A row a run: what it played, what the strongest adversary got, what the model is worth."""
     prices = {one.run: one for one in report.frontier}
@@ -62,6 +72,7 @@ def summary(report: Report) -> Table:
             _strongest(run, "auroc"),
             _strongest(run, "gain"),
             _claimed(report, run),
+            _epsilons(run),
             prices[run.name].utility if run.name in prices else None,
             run.state,
         )
@@ -73,9 +84,10 @@ def summary(report: Report) -> Table:
         Column("secret", fold=True),
         Column("k", "number", fold=True),
         Column("defense", fold=True),
-        Column("AUROC [95%]", "number"),
-        Column("gain [95%]", "signed"),
-        Column("leak shown"),
+        Column("AUROC [95%]", "number", fold=True),
+        Column("gain [95%]", "signed", fold=True),
+        Column("leak shown", fold=True),
+        Column("epsilon at least", fold=True),
         Column("utility [95%]", "number", fold=True),
         Column("state", fold=True),
     )
@@ -86,6 +98,14 @@ def summary(report: Report) -> Table:
 
 def _strongest(run: Run, metric: str) -> Figure | None:
     return run.strongest.figures.get(metric) if run.strongest else None
+
+
+def _epsilons(run: Run) -> str:
+    quoted = [(row, lower(row.epsilon)) for row in run.audit if row.headline]
+    return ", ".join(
+        number(low) if row.sigma is None else f"{number(low)} (sigma {plain(row.sigma)})"
+        for row, low in quoted
+    )
 
 
 def _claimed(report: Report, run: Run) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Band, Mark, Row, ranges
 from leakage.page.tables import Column, Table
-from leakage.page.wording import known, number, plain
+from leakage.page.wording import known, lower, number, plain
 from leakage.reading.schema import Audited, Figure, Run
 
 NO_PROOF = "no proof from above"
@@ -149,8 +149,7 @@ def _epsilons(run: Run, row: Audited) -> tuple[float | None, float | None, float
         for other in run.audit
         if other.sigma == row.sigma
     }
-    low = row.epsilon.value if row.epsilon.low is None else row.epsilon.low
-    return low, found.get(("exact", row.canary)), found.get((f"theory_{theory}", ""))
+    return lower(row.epsilon), found.get(("exact", row.canary)), found.get((f"theory_{theory}", ""))
 
 
 def _range(at_least: float | None, at_most: float | None) -> str:

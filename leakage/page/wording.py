@@ -61,6 +61,11 @@ def known(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
+def lower(figure: Figure) -> float | None:
+    """What a figure is at least: its lower limit, or itself where it is exact."""
+    return figure.value if figure.low is None else figure.low
+
+
 def chance(p: float) -> str:
     """A p-value.
 

@@ -11,27 +11,28 @@ const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const found = [];
-for (const path of pages)
+for (const page of pages) {
+  const tab = await browser.newPage();
+  const asked = [], errors = [];
+  tab.on("request", (request) => request.url().startsWith("data:") || asked.push(request.url()));
+  tab.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  await tab.goto(pathToFileURL(page).href);
+  await tab.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
+  await tab.evaluate(axe);
   for (const colorScheme of ["light", "dark"])
     for (const width of [375, 1280]) {
-      const context = await browser.newContext({ colorScheme, viewport: { width, height: 900 } });
-      const tab = await context.newPage();
-      const asked = [], errors = [];
-      tab.on("request", (request) => asked.push(request.url()));
-      tab.on("console", (message) => message.type() === "error" && errors.push(message.text()));
-      await tab.goto(pathToFileURL(path).href);
-      await tab.evaluate(() => document.querySelectorAll("details").forEach((d) => (d.open = true)));
-      await tab.evaluate(axe);
+      await tab.emulateMedia({ colorScheme });
+      await tab.setViewportSize({ width, height: 900 });
       const result = await tab.evaluate(() => axe.run());
       found.push({
-        page: path, colorScheme, width, errors,
-        asked: asked.filter((url) => !url.startsWith("data:")).length,
+        page, colorScheme, width, errors, asked: asked.length,
         wide: await tab.evaluate(() => document.documentElement.scrollWidth),
         paper: await tab.evaluate(() => getComputedStyle(document.body).backgroundColor),
         passes: result.passes.map((rule) => rule.id),
         violations: result.violations.map((rule) => `${rule.id}: ${rule.nodes[0].html}`),
       });
-      await context.close();
     }
+  await tab.close();
+}
 await browser.close();
 console.log(JSON.stringify(found));

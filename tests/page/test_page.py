@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import math
 import re
 from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
@@ -121,7 +122,7 @@ def test_the_table_of_adversaries_is_that_of_the_run() -> None:
 
 def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
     (table,) = tables(TREES["several"], "The strongest adversary of each run")
-    found = {row[0]: row[2:6] for row in table[1:]}
+    found = {row[0]: row[2:] for row in table[1:]}
     told = (
         "in its last round (all: data Adult (stand-in), secret property_sex, k 16, state finished)"
     )
@@ -130,12 +131,14 @@ def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
         "0.994 [0.988, 1.001]",
         "+0.091 [+0.077, +0.104]",
         "yes",
+        NONE,
         "0.833 [0.828, 0.838]",
     ]
     assert found["DP"] == [
         "0.677 [0.657, 0.697]",
         "-0.227 [-0.267, -0.187]".replace("-", "\N{MINUS SIGN}"),
         "no",
+        "1.361 (sigma 1), 0.642 (sigma 2)",
         "0.764 [0.759, 0.769]",
     ]
 
@@ -199,6 +202,70 @@ def test_the_audit_shows_what_is_proven_what_the_pair_has_and_what_dp_allows() -
     of_membership = replace(REPORTS["several"].runs[3], secret="membership")
     (table,) = tables(Tree(page(Report("", [of_membership]))).root, "The least privacy loss")
     assert [row[4] for row in table[1:]] == ["4.761", "2.084"]  # one record more or less
+
+
+def test_of_audits_alone_the_verdict_is_what_each_of_them_proves() -> None:
+    audit = replace(made_reports.played("a", "DP(clip=1, sigma=2)"), guessers=[], strongest=None)
+    runs = [replace(audit, name=name, sentences=[f"epsilon of {name}"]) for name in "abcd"]
+    tree = Tree(page(Report("", runs))).root
+    said = [p.text for p in tree.all("section")[0].all("p")]
+    assert said == [f"{name}. epsilon of {name}" for name in "abcd"]
+    (table,) = tables(tree, "The strongest adversary of each run")
+    assert table[0] == ["run"]  # the rest is the same in all, or not there
+
+
+def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
+    def labels(*defenses: str) -> list[str]:
+        runs = [
+            replace(made_reports.played(f"run {n}", "none"), defense=defense)
+            for n, defense in enumerate(defenses)
+        ]
+        pairs = [
+            replace(made_reports.several().frontier[0], run=run.name, label=run.defense)
+            for run in runs
+        ]
+        (table,) = tables(Tree(page(Report("", runs, frontier=pairs))).root, "Utility and gain")
+        return [row[0] for row in table[1:]]
+
+    assert labels("none", "DP(sigma=2)") == ["none", "DP"]
+    assert labels("DP(sigma=1)", "DP(sigma=2)") == ["DP(sigma=1)", "DP(sigma=2)"]
+    assert labels("none", "none") == ["run 0", "run 1"]
+
+
+def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:
+    curve = replace(made_reports.several().curves[0], label="")
+    other = replace(curve, points=[replace(point, run="b") for point in curve.points])
+    one, two = (
+        " ".join(t.text for t in Tree(page(Report("", [], curves=curves))).root.all("text"))
+        for curves in ([curve], [curve, other])
+    )
+    assert "strongest adversary" in one
+    assert "(none)" in two
+    assert "(b)" in two
+
+
+def test_more_curves_than_a_reader_tells_apart_are_several_charts() -> None:
+    curve = made_reports.several().curves[0]
+    many = [replace(curve, label=f"label {number}") for number in range(8)]
+    drawings = Tree(page(Report("", [], curves=many))).root.all("svg")
+    assert [d.all("title")[0].text for d in drawings] == [
+        "AUROC against k, part 1 of 2",
+        "AUROC against k, part 2 of 2",
+    ]
+
+
+def test_what_is_infinite_is_told_and_not_drawn() -> None:
+    endless = made_reports.Audited(
+        "natural", "pair", None, 1e-5, made_reports.Figure(math.inf), True, True
+    )
+    audit = replace(made_reports.played("a", "none"), audit=[endless])
+    curve = made_reports.Curve(
+        "sigma", "epsilon", "", False, [made_reports.Point(1.0, endless.epsilon, "a")]
+    )
+    tree = Tree(page(Report("", [audit], curves=[curve]))).root
+    (table,) = tables(tree, "The least privacy loss that is proven")
+    assert table[1][:5] == ["no noise", "1e-05", "infinite", NONE, NONE]
+    assert not [d for d in tree.all("path") if "inf" in d.attributes["d"]]
 
 
 def test_no_ceiling_is_shown_where_none_is_proven() -> None:
