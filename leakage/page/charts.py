@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from leakage.page.frontier import frontier
+from leakage.page.names import common
 from leakage.page.picture import Entry, Picture
 from leakage.page.plane import Line, curves
 from leakage.page.ranges import Mark, Row, ranges
@@ -79,16 +80,22 @@ def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
     return [replace(one, label=label) for (one, _), label in zip(pairs, labels, strict=True)]
 
 
-def curve_pictures(report: Report) -> list[Picture]:
-    """A chart for every setting and metric, of six labels at most."""
+def curve_pictures(report: Report, *, by_round: bool) -> list[Picture]:
+    """A chart for every setting and metric, of six labels at most.
+
+    Args:
+        report: with curves.
+        by_round: whether those against rounds are wanted, or those against what was set.
+    """
     groups: dict[tuple[str, str], list[Curve]] = {}
-    # What was set comes before what only went by.
-    for curve in sorted(report.curves, key=lambda curve: curve.against.startswith("round")):
-        if any(known(point.figure.value) is not None for point in curve.points):
+    for curve in report.curves:
+        there = any(known(point.figure.value) is not None for point in curve.points)
+        if there and curve.against.startswith("round") == by_round:
             groups.setdefault((curve.against, curve.metric), []).append(curve)
     found: list[Picture] = []
+    kind = "rounds" if by_round else "curve"
     for (against, metric), group in groups.items():
-        group = _told_apart(group)
+        group = _told_apart(_once(group))
         labels = list(dict.fromkeys(curve.label for curve in group))
         parts = [labels[start : start + SERIES] for start in range(0, len(labels), SERIES)]
         for number, part in enumerate(parts, 1):
@@ -96,8 +103,19 @@ def curve_pictures(report: Report) -> list[Picture]:
             if len(parts) > 1:
                 title += f", part {number} of {len(parts)}"
             mine = [curve for curve in group if curve.label in part]
-            found.append(_curve_picture(f"curve-{len(found)}", title, mine, part))
+            found.append(_curve_picture(f"{kind}-{len(found)}", title, mine, part))
     return found
+
+
+def _once(curves: list[Curve]) -> list[Curve]:
+    """The same curves, but of baselines that are one and the same only one: no M changes them."""
+    alike: dict[object, list[Curve]] = {}
+    for place, curve in enumerate(curves):
+        points = tuple((point.x, point.figure.value) for point in curve.points)
+        alike.setdefault(points if curve.baseline else place, []).append(curve)
+    return [
+        replace(same[0], label=common([curve.label for curve in same])) for same in alike.values()
+    ]
 
 
 def _told_apart(curves: list[Curve]) -> list[Curve]:

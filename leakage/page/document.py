@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from leakage.page import charts, of_runs, proofs
+from leakage.page.names import called
 from leakage.page.view import view_of
 from leakage.reading.schema import Report
 
@@ -28,9 +29,11 @@ def page(report: Report) -> str:
         trim_blocks=True,
     )
     several = len(report.runs) > 1
+    titles = called(report.runs)
     shown = {
         "frontiers": charts.frontiers(report),
-        "curves": charts.curve_pictures(report),
+        "curves": charts.curve_pictures(report, by_round=False),
+        "rounds": charts.curve_pictures(report, by_round=True),
         "differences": charts.differences(report),
     }
     return environment.get_template("report.html.jinja").render(
@@ -46,7 +49,7 @@ def page(report: Report) -> str:
         information=proofs.information(report.runs, "information", "information.csv"),
         statements=of_runs.statements(report.claims, "statements.csv"),
         views=[
-            view_of(run, f"run-{number}", report.claims)
+            view_of(run, titles[run.name], f"run-{number}", report.claims)
             for number, run in enumerate(report.runs, 1)
         ],
         **shown,
@@ -75,7 +78,7 @@ def _contents(report: Report, there: set[str]) -> list[tuple[str, str]]:
     parts = [
         ("runs", "All runs", several),
         ("frontier", "Utility against gain", "frontiers" in there),
-        ("curves", "Curves", "curves" in there),
+        ("curves", "Curves", bool({"curves", "rounds"} & there)),
         ("differences", "Differences", "differences" in there),
         ("statements", "Statements", several and bool(report.claims)),
         ("details", "Each run" if several else "The run", True),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from leakage.page.names import called
 from leakage.page.tables import Column, Table
 from leakage.page.wording import lower, number, plain, with_limits
 from leakage.reading.schema import Claim, Figure, Report, Run
@@ -24,7 +25,7 @@ def verdict(report: Report) -> list[str]:
         f"{many} is an adversary shown to beat the best guess without gradients (at 5% over all"
         f" {len(report.claims)} statements of this report, Holm)."
     ]
-    said += _most([run for run in report.runs if run.name in leaking])
+    said += _most([run for run in report.runs if run.name in leaking], called(report.runs))
     if len(claimed) > len(leaking):
         said.append(
             "Where none of the listed adversaries is shown to, that is no proof that none can."
@@ -35,7 +36,7 @@ def verdict(report: Report) -> list[str]:
     return said
 
 
-def _most(runs: list[Run]) -> list[str]:
+def _most(runs: Sequence[Run], titles: Mapping[str, str]) -> list[str]:
     """Who gained most, in words."""
     found = [(run.name, run.strongest) for run in runs if run.strongest]
     gains = [one.figures.get("gain", Figure(None)) for _, one in found]
@@ -43,9 +44,9 @@ def _most(runs: list[Run]) -> list[str]:
     if not values:
         return []
     most = values.index(max(values))
-    name, strongest = found[most]
+    run, strongest = found[most]
     return [
-        f"Most was gained by {strongest.adversary} in the run “{name}”:"
+        f"Most was gained by {strongest.adversary} in the run “{titles[run]}”:"
         f" {with_limits(gains[most], signed=True)}, to an AUROC of"
         f" {with_limits(strongest.figures.get('auroc'))}."
     ]

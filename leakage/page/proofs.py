@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Band, Mark, Row, ranges
 from leakage.page.tables import Column, Table
@@ -20,11 +21,12 @@ def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None
     if not shown:
         return None
     title = "Bits of the secret, from below and from above"
+    titles = called(runs)
     most = max(run.information["entropy"].value or 0 for run in shown)
     drawing = ranges(
         identity,
         title,
-        [_bits(run, len(runs) > 1) for run in shown],
+        [_bits(run, titles[run.name] if len(runs) > 1 else "") for run in shown],
         "bits of the secret",
         within=(0.0, most),
         entries=[Entry("most bits of an adversary, with their lower limit", 0)],
@@ -67,14 +69,14 @@ def _said(run: Run) -> str:
     return f"{least}, at most {number(ceiling)}"
 
 
-def _bits(run: Run, several: bool) -> Row:
+def _bits(run: Run, title: str) -> Row:
     entropy, floor, ceiling = _values(run)
     whole = entropy or 0.0
     low = floor or 0.0
     high = whole if ceiling is None else min(max(ceiling, low), whole)
     band = Band(low, high, whole, proven=ceiling is not None)
     bits = _most_bits(run)
-    label = run.name if several else f"of {number(entropy)} bits"
+    label = title or f"of {number(entropy)} bits"
     return Row(label, _said(run), [Mark(bits)] if bits else [], band)
 
 

@@ -25,6 +25,7 @@ class View:
     Args:
         run: of which.
         anchor: its identifier in the page.
+        title: what it is called.
         headline: one line.
         trouble: why not all is there; empty for a finished run.
         facts: what was attacked and by whom.
@@ -45,6 +46,7 @@ class View:
 
     run: Run
     anchor: str
+    title: str
     headline: str
     trouble: str
     facts: list[of_run.Fact]
@@ -63,11 +65,12 @@ class View:
     settings: list[of_run.Fact]
 
 
-def view_of(run: Run, anchor: str, claims: Sequence[Claim]) -> View:
+def view_of(run: Run, title: str, anchor: str, claims: Sequence[Claim]) -> View:
     """What is shown of a run.
 
     Args:
         run: of which.
+        title: what it is called.
         anchor: an identifier that no other run of the page has.
         claims: of the whole report.
     """
@@ -76,6 +79,7 @@ def view_of(run: Run, anchor: str, claims: Sequence[Claim]) -> View:
     return View(
         run=run,
         anchor=anchor,
+        title=title,
         headline=_headline(run),
         trouble=_STATES.get(run.state, f"This run cannot be read whole: {run.state}"),
         facts=of_run.facts(run),
@@ -96,7 +100,7 @@ def view_of(run: Run, anchor: str, claims: Sequence[Claim]) -> View:
 
 
 def _headline(run: Run) -> str:
-    said = [f"{run.data}, {run.secret}, k = {run.k}, {run.defense}"]
+    said = [f"{run.name}: {run.data}, {run.secret}, k = {run.k}, {run.defense}"]
     if run.state != "finished":
         said.append("unfinished" if run.state == "unfinished" else "not readable")
     if run.strongest and "auroc" in run.strongest.figures:

@@ -157,7 +157,7 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     assert verdict["single"] == REPORTS["single"].runs[0].sentences
     assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
     assert "over all 4 statements" in verdict["several"][0]
-    assert "BoostedTrees in the run “Sign”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
+    assert "BoostedTrees in the run “Sign()”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
     assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
     assert "no proof that none can" in verdict["nothing"][1]
     assert verdict["nothing"][2].startswith("2 runs are not whole")
@@ -242,6 +242,33 @@ def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:
     assert "strongest adversary" in one
     assert "(none)" in two
     assert "(b)" in two
+
+
+def test_a_baseline_that_two_runs_share_is_drawn_once_under_what_they_have_in_common() -> None:
+    curve = replace(made_reports.several().curves[1], label="k = 1, none")
+    assert curve.baseline
+    other = replace(curve, label="k = 1, Sign()")
+    moved = [replace(p, figure=replace(p.figure, value=0.9)) for p in curve.points]
+    (table,) = tables(
+        Tree(page(Report("", [], curves=[curve, other, replace(other, points=moved)]))).root,
+        "AUROC against k",
+    )
+    assert [row[0] for row in table[1:]] == ["k = 1"] * 4 + ["k = 1, Sign()"] * 4
+
+
+def test_runs_are_called_by_what_tells_them_apart() -> None:
+    one, other = (made_reports.played(name, "none") for name in ("f00", "ba2"))
+
+    def titles(*runs: made_reports.Run) -> list[str]:
+        return [h.text for h in Tree(page(Report("", list(runs)))).root.all("h3")]
+
+    assert titles(one, other) == ["f00", "ba2"]
+    assert titles(one, replace(other, k=64)) == ["k = 16", "k = 64"]
+    assert titles(one, replace(other, k=64), replace(one, defense="Sign()", name="c")) == [
+        "k = 16, none",
+        "k = 64, none",
+        "k = 16, Sign()",
+    ]
 
 
 def test_more_curves_than_a_reader_tells_apart_are_several_charts() -> None:
