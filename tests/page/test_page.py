@@ -7,12 +7,12 @@ import csv
 import io
 import math
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
+from dataclasses import replace
 from itertools import pairwise
 
 import made_reports
 import pytest
+from trees import Element, tree
 
 from leakage.page import page
 from leakage.page.wording import NONE, with_limits
@@ -26,51 +26,7 @@ REPORTS = {
 PAGES = {name: page(report) for name, report in REPORTS.items()}
 
 
-@dataclass
-class Element:
-    name: str
-    attributes: dict[str, str]
-    children: list[Element | str] = field(default_factory=list)
-
-    def all(self, name: str) -> list[Element]:
-        inner = [
-            e for child in self.children if isinstance(child, Element) for e in child.all(name)
-        ]
-        return [self, *inner] if self.name == name or name == "*" else inner
-
-    @property
-    def text(self) -> str:
-        return "".join(c if isinstance(c, str) else c.text for c in self.children)
-
-
-class Tree(HTMLParser):
-    """Elements as they are nested; one that is not closed where it should be is an error."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__()
-        self.root = Element("page", {})
-        self.open = [self.root]
-        self.feed(source)
-        assert self.open == [self.root]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, {name: value or "" for name, value in attrs})
-        self.open[-1].children.append(element)
-        if tag not in {"meta", "link"}:
-            self.open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Element(tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open[-1].name == tag, f"</{tag}> within <{self.open[-1].name}>"
-        self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-TREES = {name: Tree(source).root for name, source in PAGES.items()}
+TREES = {name: tree(source) for name, source in PAGES.items()}
 every_page = pytest.mark.parametrize("name", PAGES)
 
 
@@ -147,12 +103,12 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     verdict = {
         name: [
             p.text
-            for s in tree.all("section")
+            for s in root.all("section")
             if s.attributes.get("id") == "verdict"
             for p in s.all("p")
             if p.attributes.get("class") != "note"
         ]
-        for name, tree in TREES.items()
+        for name, root in TREES.items()
     }
     assert verdict["single"] == REPORTS["single"].runs[0].sentences
     assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
@@ -179,8 +135,8 @@ def test_a_download_holds_all_digits() -> None:
 
 
 def test_every_drawing_has_its_data_beside_it_with_as_many_rows_as_marks() -> None:
-    for tree in TREES.values():
-        for figure in tree.all("figure"):
+    for root in TREES.values():
+        for figure in root.all("figure"):
             (drawing,) = figure.all("svg")
             (link,) = (a for a in figure.all("a") if "download" in a.attributes)
             rows = downloads(figure)[link.attributes["download"]]
@@ -200,17 +156,17 @@ def test_the_audit_shows_what_is_proven_what_the_pair_has_and_what_dp_allows() -
         ["sigma = 2", "1e-05", "0.642", "1.241", "4.377"],
     ]
     of_membership = replace(REPORTS["several"].runs[3], secret="membership")
-    (table,) = tables(Tree(page(Report("", [of_membership]))).root, "The least privacy loss")
+    (table,) = tables(tree(page(Report("", [of_membership]))), "The least privacy loss")
     assert [row[4] for row in table[1:]] == ["4.761", "2.084"]  # one record more or less
 
 
 def test_of_audits_alone_the_verdict_is_what_each_of_them_proves() -> None:
     audit = replace(made_reports.played("a", "DP(clip=1, sigma=2)"), guessers=[], strongest=None)
     runs = [replace(audit, name=name, sentences=[f"epsilon of {name}"]) for name in "abcd"]
-    tree = Tree(page(Report("", runs))).root
-    said = [p.text for p in tree.all("section")[0].all("p")]
+    root = tree(page(Report("", runs)))
+    said = [p.text for p in root.all("section")[0].all("p")]
     assert said == [f"{name}. epsilon of {name}" for name in "abcd"]
-    (table,) = tables(tree, "The strongest adversary of each run")
+    (table,) = tables(root, "The strongest adversary of each run")
     assert table[0] == ["run"]  # the rest is the same in all, or not there
 
 
@@ -224,7 +180,7 @@ def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
             replace(made_reports.several().frontier[0], run=run.name, label=run.defense)
             for run in runs
         ]
-        (table,) = tables(Tree(page(Report("", runs, frontier=pairs))).root, "Utility and gain")
+        (table,) = tables(tree(page(Report("", runs, frontier=pairs))), "Utility and gain")
         return [row[0] for row in table[1:]]
 
     assert labels("none", "DP(sigma=2)") == ["none", "DP"]
@@ -236,7 +192,7 @@ def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:
     curve = replace(made_reports.several().curves[0], label="")
     other = replace(curve, points=[replace(point, run="b") for point in curve.points])
     one, two = (
-        " ".join(t.text for t in Tree(page(Report("", [], curves=curves))).root.all("text"))
+        " ".join(t.text for t in tree(page(Report("", [], curves=curves))).all("text"))
         for curves in ([curve], [curve, other])
     )
     assert "strongest adversary" in one
@@ -250,7 +206,7 @@ def test_a_baseline_that_two_runs_share_is_drawn_once_under_what_they_have_in_co
     other = replace(curve, label="k = 1, Sign()")
     moved = [replace(p, figure=replace(p.figure, value=0.9)) for p in curve.points]
     (table,) = tables(
-        Tree(page(Report("", [], curves=[curve, other, replace(other, points=moved)]))).root,
+        tree(page(Report("", [], curves=[curve, other, replace(other, points=moved)]))),
         "AUROC against k",
     )
     assert [row[0] for row in table[1:]] == ["k = 1"] * 4 + ["k = 1, Sign()"] * 4
@@ -260,7 +216,7 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
     one, other = (made_reports.played(name, "none") for name in ("f00", "ba2"))
 
     def titles(*runs: made_reports.Run) -> list[str]:
-        return [h.text for h in Tree(page(Report("", list(runs)))).root.all("h3")]
+        return [h.text for h in tree(page(Report("", list(runs)))).all("h3")]
 
     assert titles(one, other) == ["f00", "ba2"]
     assert titles(one, replace(other, k=64)) == ["k = 16", "k = 64"]
@@ -274,7 +230,7 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
 def test_more_curves_than_a_reader_tells_apart_are_several_charts() -> None:
     curve = made_reports.several().curves[0]
     many = [replace(curve, label=f"label {number}") for number in range(8)]
-    drawings = Tree(page(Report("", [], curves=many))).root.all("svg")
+    drawings = tree(page(Report("", [], curves=many))).all("svg")
     assert [d.all("title")[0].text for d in drawings] == [
         "AUROC against k, part 1 of 2",
         "AUROC against k, part 2 of 2",
@@ -289,10 +245,10 @@ def test_what_is_infinite_is_told_and_not_drawn() -> None:
     curve = made_reports.Curve(
         "sigma", "epsilon", "", False, [made_reports.Point(1.0, endless.epsilon, "a")]
     )
-    tree = Tree(page(Report("", [audit], curves=[curve]))).root
-    (table,) = tables(tree, "The least privacy loss that is proven")
+    root = tree(page(Report("", [audit], curves=[curve])))
+    (table,) = tables(root, "The least privacy loss that is proven")
     assert table[1][:5] == ["no noise", "1e-05", "infinite", NONE, NONE]
-    assert not [d for d in tree.all("path") if "inf" in d.attributes["d"]]
+    assert not [d for d in root.all("path") if "inf" in d.attributes["d"]]
 
 
 def test_no_ceiling_is_shown_where_none_is_proven() -> None:
@@ -317,6 +273,8 @@ def test_runs_that_are_not_whole_say_so_and_parts_without_data_are_left_out() ->
     assert "This run cannot be read whole: attack.csv, row 7 is cut off" in source
     for absent in ("Utility against gain", "Curves", "Differences", "Where it leaks", "Stand-in"):
         assert absent not in source
+    for absent in ("All runs", "Differences", "epsilon of the audit"):
+        assert absent not in PAGES["single"]
     assert "Nothing is claimed" in page(Report("", [REPORTS["nothing"].runs[1]]))
 
 
@@ -346,9 +304,9 @@ def test_names_that_look_like_markup_are_text() -> None:
     assert made_reports.HOSTILE in shown
     run = replace(made_reports.played("<b>", "none"), name='"><script>', defense="</text><b>&")
     for report in (Report("</title><script>", [run]), Report("", [run, run])):
-        tree = Tree(page(report)).root
-        assert not tree.all("script")
-        assert not tree.all("b")
+        root = tree(page(report))
+        assert not root.all("script")
+        assert not root.all("b")
 
 
 @every_page
