@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from leakage.page import charts, of_runs, proofs
+from leakage.page.curves import curve_pictures
 from leakage.page.names import called
 from leakage.page.view import view_of
-from leakage.reading.schema import Report
+from leakage.reading.schema import Report, Run
 
 _HERE = Path(__file__).parent
 _STANDIN = "records are made up: the figures validate the tool and say nothing of real people."
@@ -28,12 +30,13 @@ def page(report: Report) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
     )
+    report = replace(report, runs=sorted(report.runs, key=_order))
     several = len(report.runs) > 1
     titles = called(report.runs)
     shown = {
         "frontiers": charts.frontiers(report),
-        "curves": charts.curve_pictures(report, by_round=False),
-        "rounds": charts.curve_pictures(report, by_round=True),
+        "curves": curve_pictures(report, by_round=False),
+        "rounds": curve_pictures(report, by_round=True),
         "differences": charts.differences(report),
     }
     return environment.get_template("report.html.jinja").render(
@@ -54,6 +57,11 @@ def page(report: Report) -> str:
         ],
         **shown,
     )
+
+
+def _order(run: Run) -> tuple[str, str, int, int]:
+    """What is asked comes before what is done against it, whose order is that of the report."""
+    return run.data, run.secret, run.k, run.others
 
 
 def _meta(report: Report) -> str:

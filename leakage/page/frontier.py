@@ -18,7 +18,11 @@ Box = tuple[float, float, float, float]
 
 
 def frontier(
-    identity: str, title: str, tradeoffs: Sequence[Tradeoff], beside: Sequence[Tradeoff]
+    identity: str,
+    title: str,
+    tradeoffs: Sequence[Tradeoff],
+    series: Sequence[int],
+    beside: Sequence[Tradeoff],
 ) -> Markup | None:
     """Draws defenses with both intervals; those that no other is better than stand on a line.
 
@@ -26,12 +30,14 @@ def frontier(
         identity: unique in the page.
         title: what the chart is of.
         tradeoffs: of one data set, secret and k, and one metric of utility.
+        series: the mark of each.
         beside: those whose charts stand beside this one, whose axes are the same.
 
     Returns:
         None where no defense has both figures.
     """
-    points = [(one, *place) for one in tradeoffs if (place := _place(one)) is not None]
+    marked = zip(tradeoffs, series, strict=True)
+    points = [(one, mark, *place) for one, mark in marked if (place := _place(one)) is not None]
     if not points:
         return None
     all_x, all_y = (
@@ -42,29 +48,27 @@ def frontier(
     ticks = x_axis.apart(x_axis.ticks(), 36)
     parts = frame(x_axis, y_axis, ticks, tradeoffs[0].metric.replace("_", " "), "gain")
     parts.append(svg.line(LEFT, y_axis(0), RIGHT, y_axis(0), "reference"))
-    best = sorted((x, y) for one, x, y in points if one.best)
+    best = sorted((x, y) for one, _, x, y in points if one.best)
     if len(best) > 1:
         parts.append(svg.path(_steps([(x_axis(x), y_axis(y)) for x, y in best]), "edge"))
     taken: list[Box] = []
-    for one, x, y in points:
-        marks, boxes = _cross(one, x, y, x_axis, y_axis)
+    for one, mark, x, y in points:
+        marks, boxes = _cross(one, mark, x, y, x_axis, y_axis)
         parts += marks
         taken += boxes
-    for one, x, y in points:
+    for one, _, x, y in points:
         label = svg.wrapped(one.label, 170, most=1)[0]
         free = _free(x_axis(x), y_axis(y), label, taken)
         if free is not None:
             taken.append(free)
             parts.append(svg.text(free[0], free[3] - 3, label))
-    entries = [Entry("no other has more utility and less gain", 0)]
-    if len(best) < len(points):
-        entries.append(Entry("another one is better in both", 0, hollow=True))
+    entries = [Entry(one.label, mark, hollow=not one.best) for one, mark, _, _ in points]
     named, end = key(entries, BOTTOM + 62)
     told = "Gain against utility; the lower right is better. " + in_words(
         [
             f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
             + (", on the frontier" if one.best else "")
-            for one, x, y in points
+            for one, _, x, y in points
         ]
     )
     return svg.drawing(identity, title, told, end, [*parts, *named])
@@ -81,7 +85,7 @@ def _numbers(figures: Sequence[Figure]) -> list[float]:
 
 
 def _cross(
-    one: Tradeoff, x: float, y: float, x_axis: Axis, y_axis: Axis
+    one: Tradeoff, series: int, x: float, y: float, x_axis: Axis, y_axis: Axis
 ) -> tuple[list[Markup], list[Box]]:
     """A mark with both intervals, and the boxes that they fill."""
     at, up = x_axis(x), y_axis(y)
@@ -91,8 +95,8 @@ def _cross(
     if one.gain.low is not None and one.gain.high is not None:
         boxes.append((at, y_axis(one.gain.high), at, y_axis(one.gain.low)))
     hint = f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
-    marks = [svg.line(*box, "whisker s0") for box in boxes[1:]]
-    return [*marks, svg.marker(at, up, 0, hollow=not one.best, hint=hint)], boxes
+    marks = [svg.line(*box, f"whisker s{series % svg.SERIES}") for box in boxes[1:]]
+    return [*marks, svg.marker(at, up, series, hollow=not one.best, hint=hint)], boxes
 
 
 def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -104,7 +104,7 @@ def _band(line: Line, x: Axis, y: Axis) -> list[Markup]:
     return [
         svg.path(
             [(at, low) for at, low, _ in found] + [(at, high) for at, _, high in reversed(found)],
-            f"area s{line.series}",
+            f"area s{line.series % svg.SERIES}",
             closed=True,
         )
         for found in stretches
@@ -121,14 +121,14 @@ def _line(line: Line, x: Axis, y: Axis) -> list[Markup]:
             continue
         low, high = known(figure.low), known(figure.high)
         if low is not None and high is not None:
-            parts.append(svg.line(at, y(low), at, y(high), f"whisker s{line.series}"))
+            parts.append(svg.line(at, y(low), at, y(high), f"whisker s{line.series % svg.SERIES}"))
         hint = f"{line.label}: {with_limits(figure)}"
         parts.append(svg.marker(at, y(figure.value), line.series, hollow=line.baseline, hint=hint))
     return parts
 
 
 def _look(line: Line) -> str:
-    return f"line s{line.series}{' baseline' if line.baseline else ''}"
+    return f"line s{line.series % svg.SERIES}{' baseline' if line.baseline else ''}"
 
 
 def _named(line: Line) -> str:

@@ -10,6 +10,13 @@ from leakage.reading.schema import Figure
 NONE = "\N{EN DASH}"
 """What stands where there is no number."""
 _MINUS = "\N{MINUS SIGN}"
+_METRICS = {
+    "auroc": "AUROC",
+    "asr": "Share of right guesses",
+    "gain": "Gain",
+    "bits": "Bits",
+    "epsilon": "Epsilon",
+}
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
@@ -96,3 +103,8 @@ def slug(text: str) -> str:
     'dp-sigma-2-k-16'
     """
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def in_words(metric: str) -> str:
+    """The name of a metric, as it is read."""
+    return _METRICS.get(metric, metric.replace("_", " ").capitalize())

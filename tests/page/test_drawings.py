@@ -130,6 +130,7 @@ def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> No
         assert found == pytest.approx(expected, abs=0.003)
     marks = [m for m in chart.all("path", "mark") if m.all("title")]
     assert ["hollow" in m.look for m in marks] == [not one.best for one in tradeoffs]
+    assert [m.look & {"s0", "s1", "s2", "s3"} for m in marks] == [{f"s{n}"} for n in range(4)]
     # From DP straight up to the gain of pruning, right to pruning, and so on to no defense.
     edge = [(across(x), up(y)) for x, y in places(chart.all("path", "edge")[0])]
     corners = [(0.7641, -0.2271), (0.7641, 0.0675), (0.8401, 0.0675), (0.8401, 0.0803)]
@@ -141,7 +142,7 @@ def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> No
 
 def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
     chart = drawing("Adult, property_sex, k = 16")
-    labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]
+    labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
     assert [t.text for t in labels] == ["none", "Pruning", "Sign", "DP"]
     boxes = [
         (place(t, "x"), place(t, "y") - 10, place(t, "x") + 6.5 * len(t.text), place(t, "y"))

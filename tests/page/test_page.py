@@ -209,7 +209,7 @@ def test_a_baseline_that_two_runs_share_is_drawn_once_under_what_they_have_in_co
         tree(page(Report("", [], curves=[curve, other, replace(other, points=moved)]))),
         "AUROC against k",
     )
-    assert [row[0] for row in table[1:]] == ["k = 1"] * 4 + ["k = 1, Sign()"] * 4
+    assert [row[0] for row in table[1:]] == ["k = 1, Sign()"] * 4 + ["k = 1"] * 4
 
 
 def test_runs_are_called_by_what_tells_them_apart() -> None:
@@ -222,19 +222,25 @@ def test_runs_are_called_by_what_tells_them_apart() -> None:
     assert titles(one, replace(other, k=64)) == ["k = 16", "k = 64"]
     assert titles(one, replace(other, k=64), replace(one, defense="Sign()", name="c")) == [
         "k = 16, none",
-        "k = 64, none",
         "k = 16, Sign()",
+        "k = 64, none",
     ]
 
 
-def test_more_curves_than_a_reader_tells_apart_are_several_charts() -> None:
-    curve = made_reports.several().curves[0]
-    many = [replace(curve, label=f"label {number}") for number in range(8)]
+def test_more_curves_than_a_reader_tells_apart_are_several_charts_with_the_shared_baseline() -> (
+    None
+):
+    curve, baseline = made_reports.several().curves[:2]
+    many = [
+        replace(one, label=f"label {number}") for number in range(7) for one in (curve, baseline)
+    ]
     drawings = tree(page(Report("", [], curves=many))).all("svg")
     assert [d.all("title")[0].text for d in drawings] == [
         "AUROC against k, part 1 of 2",
         "AUROC against k, part 2 of 2",
     ]
+    assert [len(d.all("path", "line")) for d in drawings] == [5, 4]
+    assert [len(d.all("path", "line baseline")) for d in drawings] == [1, 1]
 
 
 def test_what_is_infinite_is_told_and_not_drawn() -> None:
