@@ -22,7 +22,7 @@ def frontiers(report: Report) -> list[Picture]:
         groups.setdefault(place, []).append(one)
     found: list[Picture] = []
     series: dict[str, int] = {}  # a defense has one mark in all charts
-    for (data, secret, k, others, metric), group in groups.items():
+    for (data, secret, k, others, metric), group in sorted(groups.items()):
         title = f"{data}, {secret}, k = {k}{f' + {others} of others' if others else ''}"
         beside = [one for one in report.frontier if one.metric == metric]
         group = _named([(one, runs[one.run]) for one in group])

@@ -47,7 +47,7 @@ def curve_pictures(report: Report, *, by_round: bool) -> list[Picture]:
                 title += f", part {number} of {len(parts)}"
             mine = [curve for curve in own if curve.label in part] + shared
             labels = part + [curve.label for curve in shared]
-            found.append(_curve_picture(f"{kind}-{len(found)}", title, mine, labels))
+            found.append(_picture(f"{kind}-{len(found)}", title, mine, labels, group))
     return found
 
 
@@ -86,7 +86,9 @@ def _told_apart(curves: list[Curve]) -> list[Curve]:
     return found
 
 
-def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[str]) -> Picture:
+def _picture(
+    identity: str, title: str, group: list[Curve], labels: list[str], beside: list[Curve]
+) -> Picture:
     against, metric = group[0].against, group[0].metric
     lines = [
         Line(
@@ -99,7 +101,9 @@ def _curve_picture(identity: str, title: str, group: list[Curve], labels: list[s
     ]
     across = _AGAINST.get(against, against.replace("_", " "))
     up = in_words(metric)
-    drawing = curves(identity, title, lines, across, up, reference=_NOTHING.get(metric))
+    figures = [point.figure for curve in beside for point in curve.points]
+    nothing = _NOTHING.get(metric)
+    drawing = curves(identity, title, lines, across, up, beside=figures, reference=nothing)
     table = Table(
         title,
         (

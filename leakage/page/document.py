@@ -59,9 +59,9 @@ def page(report: Report) -> str:
     )
 
 
-def _order(run: Run) -> tuple[str, str, int, int]:
-    """What is asked comes before what is done against it, whose order is that of the report."""
-    return run.data, run.secret, run.k, run.others
+def _order(run: Run) -> tuple[str, str, int, int, bool, str]:
+    """What is asked, then what is done against it: first nothing."""
+    return run.data, run.secret, run.k, run.others, run.defense != "none", run.defense
 
 
 def _meta(report: Report) -> str:

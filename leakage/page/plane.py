@@ -41,6 +41,7 @@ def curves(
     across: str,
     up: str,
     *,
+    beside: Sequence[Figure] = (),
     reference: float | None = None,
 ) -> Markup:
     """Draws lines with their bands, axes and a key.
@@ -51,6 +52,7 @@ def curves(
         lines: with at least one figure that has a value.
         across: what the places are.
         up: what the figures are.
+        beside: of charts beside this one, whose upright axis is the same.
         reference: where nothing is found, marked from left to right; None for nowhere.
     """
     places = sorted({x for line in lines for x, figure in line.points})
@@ -59,8 +61,7 @@ def curves(
     x_axis = Axis(low, high, LEFT + 12, RIGHT - 12, log)
     heights = [
         found
-        for line in lines
-        for _, figure in line.points
+        for figure in [*beside, *(figure for line in lines for _, figure in line.points)]
         for found in map(known, (figure.value, figure.low, figure.high))
         if found is not None
     ]

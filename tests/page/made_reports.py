@@ -20,9 +20,9 @@ CEILINGS = {"none": None, "Pruning(keep=0.01)": None, "Sign()": None, "DP(clip=1
 # AUROC of the strongest adversary, gain and half its interval, bits, accuracy.
 PLAYED = {
     "none": (0.9841, 0.0803, 0.0151, 0.7712, 0.8532),
+    "DP(clip=1, sigma=2)": (0.6768, -0.2271, 0.0402, 0.0702, 0.7641),
     "Pruning(keep=0.01)": (0.9713, 0.0675, 0.0163, 0.6909, 0.8401),
     "Sign()": (0.9944, 0.0906, 0.0137, 0.8513, 0.8329),
-    "DP(clip=1, sigma=2)": (0.6768, -0.2271, 0.0402, 0.0702, 0.7641),
 }
 
 

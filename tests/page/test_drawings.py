@@ -143,7 +143,7 @@ def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> No
 def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
     chart = drawing("Adult, property_sex, k = 16")
     labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
-    assert [t.text for t in labels] == ["none", "Pruning", "Sign", "DP"]
+    assert [t.text for t in labels] == ["none", "DP", "Pruning", "Sign"]
     boxes = [
         (place(t, "x"), place(t, "y") - 10, place(t, "x") + 6.5 * len(t.text), place(t, "y"))
         for t in labels
