@@ -40,7 +40,9 @@ def curve_pictures(report: Report, *, by_round: bool) -> list[Picture]:
     kind = "rounds" if by_round else "curve"
     for (against, metric), group in groups.items():
         own, shared = _once(group)
-        parts = _parts(list(dict.fromkeys(curve.label for curve in own)), SERIES - len(shared))
+        # Adversaries first, so that each has the same mark in charts without baselines.
+        names = dict.fromkeys(c.label for c in sorted(own, key=lambda curve: curve.baseline))
+        parts = _parts(list(names), SERIES - len(shared))
         for number, part in enumerate(parts, 1):
             title = f"{in_words(metric)} against {against.replace('_', ' ')}"
             if len(parts) > 1:

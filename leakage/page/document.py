@@ -84,6 +84,7 @@ def _contents(report: Report, there: set[str]) -> list[tuple[str, str]]:
     """The parts of the page, an anchor and its words each."""
     several = len(report.runs) > 1
     parts = [
+        ("attacked", "What was attacked", len(report.runs) == 1),
         ("runs", "All runs", several),
         ("frontier", "Utility against gain", "frontiers" in there),
         ("curves", "Curves", bool({"curves", "rounds"} & there)),

@@ -99,7 +99,7 @@ def audit(run: Run, identity: str, file: str) -> Picture | None:
     quoted = [row for row in run.audit if row.headline]
     if not quoted:
         return None
-    title = "The least privacy loss that is proven"
+    title = "Epsilon at every noise, from below and from above"
     cells = [_epsilons(run, row) for row in quoted]
     rows = []
     for row, (at_least, pair, at_most) in zip(quoted, cells, strict=True):

@@ -39,7 +39,7 @@ class View:
         epsilons: every row of the audit.
         where: layers, units and classes.
         worth: of the model.
-        spending: of training under DP.
+        spending: of differential privacy.
         provenance: where the figures come from.
         settings: the rules of the game.
     """

@@ -150,13 +150,13 @@ def test_every_drawing_has_its_data_beside_it_with_as_many_rows_as_marks() -> No
 
 
 def test_the_audit_shows_what_is_proven_what_the_pair_has_and_what_dp_allows() -> None:
-    (table,) = (t for t in tables(TREES["several"], "The least privacy loss that is proven"))
+    (table,) = (t for t in tables(TREES["several"], "Epsilon at every noise"))
     assert [row[:5] for row in table[1:]] == [
         ["sigma = 1", "1e-05", "1.361", "2.691", "9.997"],
         ["sigma = 2", "1e-05", "0.642", "1.241", "4.377"],
     ]
     of_membership = replace(REPORTS["several"].runs[1], secret="membership")
-    (table,) = tables(tree(page(Report("", [of_membership]))), "The least privacy loss")
+    (table,) = tables(tree(page(Report("", [of_membership]))), "Epsilon at every noise")
     assert [row[4] for row in table[1:]] == ["4.761", "2.084"]  # one record more or less
 
 
@@ -262,7 +262,7 @@ def test_what_is_infinite_is_told_and_not_drawn() -> None:
         "sigma", "epsilon", "", False, [made_reports.Point(1.0, endless.epsilon, "a")]
     )
     root = tree(page(Report("", [audit], curves=[curve])))
-    (table,) = tables(root, "The least privacy loss that is proven")
+    (table,) = tables(root, "Epsilon at every noise")
     assert table[1][:5] == ["no noise", "1e-05", "infinite", NONE, NONE]
     assert not [d for d in root.all("path") if "inf" in d.attributes["d"]]
 
