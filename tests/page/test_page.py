@@ -291,6 +291,9 @@ def test_runs_that_are_not_whole_say_so_and_parts_without_data_are_left_out() ->
         assert absent not in source
     for absent in ("All runs", "Differences", "epsilon of the audit"):
         assert absent not in PAGES["single"]
+    alone = page(Report("", [REPORTS["nothing"].runs[1]]))
+    assert 0 < alone.index("This run has not finished") < alone.index("Verdict")
+    assert alone.count("This run has not finished") == 1
     assert "Nothing is claimed" in page(Report("", [REPORTS["nothing"].runs[1]]))
 
 
