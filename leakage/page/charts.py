@@ -1,0 +1,107 @@
+"""The charts that set runs side by side: utility against gain, and differences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from leakage.page.frontier import frontier
+from leakage.page.picture import Entry, Picture
+from leakage.page.ranges import Mark, Row, ranges
+from leakage.page.tables import Column, Table
+from leakage.page.wording import in_words, slug, with_limits
+from leakage.reading.schema import Difference, Report, Run, Tradeoff
+
+
+def frontiers(report: Report) -> list[Picture]:
+    """Utility against gain, a chart for every data set, secret and k of two runs or more."""
+    runs = {run.name: run for run in report.runs}
+    groups: dict[tuple[str, str, int, int, str], list[Tradeoff]] = {}
+    for one in report.frontier:
+        run = runs[one.run]
+        place = (run.data, run.secret, run.k, run.others, one.metric)
+        groups.setdefault(place, []).append(one)
+    found: list[Picture] = []
+    series: dict[str, int] = {}  # a defense has one mark in all charts
+    for (data, secret, k, others, metric), group in sorted(groups.items()):
+        title = f"{data}, {secret}, k = {k}{f' + {others} of others' if others else ''}"
+        beside = [one for one in report.frontier if one.metric == metric]
+        group = _named([(one, runs[one.run]) for one in group])
+        if len(group) < 2:
+            continue
+        marks = [series.setdefault(one.label, len(series)) for one in group]
+        drawing = frontier(f"frontier-{len(found)}", title, group, marks, beside)
+        if drawing is None:
+            continue
+        table = Table(
+            f"Utility and gain: {title}",
+            (
+                Column("defense"),
+                Column(metric.replace("_", " "), "number"),
+                Column("gain", "signed"),
+                Column("on the frontier"),
+                Column("run"),
+            ),
+            [(o.label, o.utility, o.gain, "yes" if o.best else "no", o.run) for o in group],
+            f"frontier-{slug(title)}.csv",
+        )
+        caption = (
+            "What the model is worth, and how much more the strongest adversary gets than the best"
+            " guess without gradients. The lower right is better: to a hollow mark there is another"
+            " that has more utility and less gain. Crosses are 95% intervals."
+        )
+        found.append(Picture(title, caption, drawing, table))
+    return found
+
+
+def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
+    """The same with the shortest labels that tell them apart: what else they share is the title."""
+    ways = (
+        [run.defense.split("(")[0] for _, run in pairs],
+        [run.defense for _, run in pairs],
+        [one.label for one, _ in pairs],
+    )
+    names = [run.name for _, run in pairs]
+    labels = next((way for way in ways if len(set(way)) == len(way)), names)
+    return [replace(one, label=label) for (one, _), label in zip(pairs, labels, strict=True)]
+
+
+def differences(report: Report) -> list[Picture]:
+    """One run less another, a chart for every metric."""
+    groups: dict[str, list[Difference]] = {}
+    for one in report.differences:
+        groups.setdefault(one.metric, []).append(one)
+    found: list[Picture] = []
+    for metric, group in groups.items():
+        title = f"{in_words(metric)}: one run less another"
+        rows = [
+            Row(
+                f"{one.one} less {one.other}",
+                with_limits(one.figure, signed=True),
+                [Mark(one.figure, 0, hollow=not one.paired)],
+            )
+            for one in group
+        ]
+        entries = [Entry("the same trials or records (paired)", 0)]
+        if not all(one.paired for one in group):
+            entries.append(Entry("independent intervals", 0, hollow=True))
+        drawing = ranges(
+            f"difference-{len(found)}", title, rows, "difference", reference=0.0, entries=entries
+        )
+        table = Table(
+            title,
+            (
+                Column("one"),
+                Column("other"),
+                Column("one less other", "signed"),
+                Column("interval"),
+                Column("note", fold=True),
+            ),
+            [
+                (o.one, o.other, o.figure, "paired" if o.paired else "independent", o.note)
+                for o in group
+            ],
+            f"{slug(title)}.csv",
+        )
+        caption = "One run less the other with its 95% interval; at the line they are alike."
+        found.append(Picture(title, caption, drawing, table))
+    return found

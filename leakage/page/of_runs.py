@@ -1,0 +1,132 @@
+"""What is said of all runs together: the verdict, a row a run, and every statement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from leakage.page.names import called
+from leakage.page.tables import Column, Table
+from leakage.page.wording import lower, number, plain, with_limits
+from leakage.reading.schema import Claim, Figure, Report, Run
+
+_FEW = 3
+
+
+def verdict(report: Report) -> list[str]:
+    """What to take away first: of one run its sentences, of several how many are shown to leak."""
+    if len(report.runs) == 1:
+        return report.runs[0].sentences
+    if not report.claims:
+        return []
+    claimed = {claim.run for claim in report.claims}
+    leaking = {claim.run for claim in report.claims if claim.holds}
+    many = f"In {len(leaking)} of {len(claimed)} runs" if leaking else "In no run"
+    said = [
+        f"{many} is an adversary shown to beat the best guess without gradients (at 5% over all"
+        f" {len(report.claims)} statements of this report, Holm)."
+    ]
+    said += _most([run for run in report.runs if run.name in leaking], called(report.runs))
+    if len(claimed) > len(leaking):
+        said.append(
+            "Where none of the listed adversaries is shown to, that is no proof that none can."
+        )
+    if torn := [run for run in report.runs if run.state != "finished"]:
+        are = "One run is" if len(torn) == 1 else f"{len(torn)} runs are"
+        said.append(f"{are} not whole; what is there is shown below.")
+    return said
+
+
+def _most(runs: Sequence[Run], titles: Mapping[str, str]) -> list[str]:
+    """Who gained most, in words."""
+    found = [(run.name, run.strongest) for run in runs if run.strongest]
+    gains = [one.figures.get("gain", Figure(None)) for _, one in found]
+    values = [-1.0 if gain.value is None else gain.value for gain in gains]
+    if not values:
+        return []
+    most = values.index(max(values))
+    run, strongest = found[most]
+    return [
+        f"Most was gained by {strongest.adversary} in the run “{titles[run]}”:"
+        f" {with_limits(gains[most], signed=True)}, to an AUROC of"
+        f" {with_limits(strongest.figures.get('auroc'))}."
+    ]
+
+
+def briefly(report: Report) -> list[Run]:
+    """The runs whose first sentence stands in the verdict: audits, and all where they are few."""
+    if len(report.runs) == 1:
+        return []
+    few = len(report.runs) <= _FEW
+    return [run for run in report.runs if run.sentences and (few or run.audit)]
+
+
+def summary(report: Report) -> Table:
+    """A row a run: what it played, what the strongest adversary got, what the model is worth."""
+    prices = {one.run: one for one in report.frontier}
+    rows = [
+        (
+            run.name,
+            f"{run.data} (stand-in)" if run.standin else run.data,
+            run.secret,
+            f"{run.k} + {run.others} of others" if run.others else run.k,
+            run.defense,
+            _strongest(run, "auroc"),
+            _strongest(run, "gain"),
+            _claimed(report, run),
+            _epsilons(run),
+            prices[run.name].utility if run.name in prices else None,
+            run.state,
+        )
+        for run in report.runs
+    ]
+    columns = (
+        Column("run"),
+        Column("data", fold=True),
+        Column("secret", fold=True),
+        Column("k", "number", fold=True),
+        Column("defense", fold=True),
+        Column("AUROC [95%]", "number", fold=True),
+        Column("gain [95%]", "signed", fold=True),
+        Column("leak shown", fold=True),
+        Column("epsilon at least", fold=True),
+        Column("utility [95%]", "number", fold=True),
+        Column("state", fold=True),
+    )
+    return Table(
+        "The strongest adversary of each run, in its last round", columns, rows, "runs.csv"
+    )
+
+
+def _strongest(run: Run, metric: str) -> Figure | None:
+    return run.strongest.figures.get(metric) if run.strongest else None
+
+
+def _epsilons(run: Run) -> str:
+    quoted = [(row, lower(row.epsilon)) for row in run.audit if row.headline]
+    return ", ".join(
+        number(low) if row.sigma is None else f"{number(low)} (sigma {plain(row.sigma)})"
+        for row, low in quoted
+    )
+
+
+def _claimed(report: Report, run: Run) -> str:
+    mine = [claim.holds for claim in report.claims if claim.run == run.name]
+    return ("yes" if any(mine) else "no") if mine else ""
+
+
+def statements(claims: Sequence[Claim], file: str) -> Table:
+    """Statements with their p-values."""
+    columns = (
+        Column("run", fold=True),
+        Column("adversary"),
+        Column("knowledge", fold=True),
+        Column("statement"),
+        Column("p", "p"),
+        Column("p after Holm", "p"),
+        Column("claimed at 5%"),
+    )
+    rows = [
+        (c.run, c.adversary, c.knowledge, c.statement, c.p, c.p_holm, "yes" if c.holds else "no")
+        for c in claims
+    ]
+    return Table("Statements, corrected over the whole report", columns, rows, file)

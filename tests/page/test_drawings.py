@@ -1,0 +1,177 @@
+"""Numbers read back from the drawings: marks stand where the ticks of their axes say."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import made_reports
+import pytest
+from trees import Element, tree
+
+from leakage.page import page
+from leakage.reading.schema import Report
+
+ROOT = tree(page(made_reports.several()))
+Read = Callable[[float], float]
+
+
+def drawing(title: str, root: Element = ROOT) -> Element:
+    return next(d for d in root.all("svg") if d.all("title")[0].text == title)
+
+
+def place(element: Element, name: str) -> float:
+    return float(element.attributes[name])
+
+
+def scale(ticks: list[tuple[float, float]], log: bool = False) -> Read:
+    """What number stands at a place, by the first and the last tick."""
+    (at, low), *_, (end, high) = ticks
+    if log:
+        return lambda x: low * (high / low) ** ((x - at) / (end - at))
+    return lambda x: low + (high - low) * (x - at) / (end - at)
+
+
+def ticks(chart: Element, along: str) -> list[tuple[float, float]]:
+    """Places and numbers of the ticks across (`x`) or up (`y`)."""
+    anchor = "middle" if along == "x" else "end"
+    marks = [t for t in chart.all("text", "tick") if t.attributes["text-anchor"] == anchor]
+    shift = 0 if along == "x" else -4
+    return [(place(t, along) + shift, float(t.text.replace("\N{MINUS SIGN}", "-"))) for t in marks]
+
+
+def places(path: Element) -> list[tuple[float, float]]:
+    pairs = re.findall(r"([\d.-]+) ([\d.-]+)", path.attributes["d"])
+    return [(float(x), float(y)) for x, y in pairs]
+
+
+def test_the_points_of_a_curve_are_its_figures() -> None:
+    chart = drawing("AUROC against k")
+    read_k = scale(ticks(chart, "x"), log=True)
+    read = scale(ticks(chart, "y"))
+    curves = made_reports.several().curves[:4]
+    for curve, line in zip(curves, chart.all("path", "line"), strict=True):
+        found = places(line)
+        assert [read_k(x) for x, _ in found] == pytest.approx([p.x for p in curve.points], rel=0.01)
+        values = [p.figure.value for p in curve.points]
+        assert [read(y) for _, y in found] == pytest.approx(values, abs=0.003)
+        assert ("baseline" in line.look) == curve.baseline
+    for curve, band in zip(curves, chart.all("path", "area"), strict=True):
+        limits = [p.figure.low for p in curve.points]
+        limits += [p.figure.high for p in reversed(curve.points)]
+        assert [read(y) for _, y in places(band)] == pytest.approx(limits, abs=0.003)
+        assert band.attributes["d"].endswith("Z")
+    looks = [m.look for m in chart.all("path", "mark") if m.all("title")]
+    assert [("s0" in look, "hollow" in look) for look in looks[::4]] == [
+        (True, False),
+        (True, True),
+        (False, False),
+        (False, True),
+    ]
+
+
+def test_a_gap_in_a_curve_has_no_band_and_no_point() -> None:
+    curve = made_reports.several().curves[0]
+    points = [
+        replace(p, figure=made_reports.Figure(None if n == 1 else 0.7)) if n < 2 else p
+        for n, p in enumerate(curve.points)
+    ]
+    chart = tree(page(Report("", [], curves=[replace(curve, points=points)]))).all("svg")[0]
+    assert len([m for m in chart.all("path", "mark") if m.all("title")]) == 3
+    assert len(places(chart.all("path", "area")[0])) == 4  # two places, each with both limits
+
+
+def test_rows_stand_at_their_figures_with_their_limits() -> None:
+    chart = drawing("Who guesses how well, round 2 alone")
+    run = made_reports.several().runs[0]
+    read = scale(ticks(chart, "x"))
+    found = [
+        (read(place(w, "x1")), read(place(w, "x2")))
+        for w in chart.all("line", "whisker")
+        if place(w, "y1") == place(w, "y2")
+    ]
+    figures = [g.figures["auroc"] for g in run.guessers if g.round == 2]
+    expected = [(f.low, f.high) for f in figures]
+    assert [e for pair in found for e in pair] == pytest.approx(
+        [e for pair in expected for e in pair], abs=0.003
+    )
+    marks = [m for m in chart.all("path", "mark") if m.all("title")]
+    hollow = ["hollow" in m.look for m in marks]
+    assert hollow == [not g.knowledge for g in run.guessers if g.round == 2]
+
+
+def test_the_band_of_bits_goes_from_the_floor_to_the_ceiling_or_to_all() -> None:
+    chart = drawing("Bits of the secret, from below and from above")
+    read = scale(ticks(chart, "x"))
+    for run, band in zip(made_reports.several().runs, chart.all("rect", "band"), strict=True):
+        start = place(band, "x")
+        ceiling = run.information["bits_ceiling"].value
+        ends = [run.information["bits_floor"].value, ceiling or 1.0]
+        found = [read(start), read(start + place(band, "width"))]
+        assert found == pytest.approx(ends, abs=0.003)
+        assert ("open" in band.look) == (ceiling is None)
+    assert [read(place(end, "x1")) for end in chart.all("line", "end")] == pytest.approx([1.0] * 4)
+
+
+def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> None:
+    chart = drawing("Adult, property_sex, k = 16")
+    across, up = scale(ticks(chart, "x")), scale(ticks(chart, "y"))
+    tradeoffs = made_reports.several().frontier
+    crosses = chart.all("line", "whisker")
+    for number, one in enumerate(tradeoffs):
+        wide, high = crosses[2 * number : 2 * number + 2]
+        expected = [one.utility.low, one.utility.high, one.gain.value]
+        found = [across(place(wide, "x1")), across(place(wide, "x2")), up(place(wide, "y1"))]
+        assert found == pytest.approx(expected, abs=0.003)
+        expected = [one.gain.low, one.gain.high, one.utility.value]
+        found = [up(place(high, "y2")), up(place(high, "y1")), across(place(high, "x1"))]
+        assert found == pytest.approx(expected, abs=0.003)
+    marks = [m for m in chart.all("path", "mark") if m.all("title")]
+    assert ["hollow" in m.look for m in marks] == [not one.best for one in tradeoffs]
+    assert [m.look & {"s0", "s1", "s2", "s3"} for m in marks] == [{f"s{n}"} for n in range(4)]
+    # From DP straight up to the gain of pruning, right to pruning, and so on to no defense.
+    edge = [(across(x), up(y)) for x, y in places(chart.all("path", "edge")[0])]
+    corners = [(0.7641, -0.2271), (0.7641, 0.0675), (0.8401, 0.0675), (0.8401, 0.0803)]
+    corners.append((0.8532, 0.0803))
+    assert [n for corner in edge for n in corner] == pytest.approx(
+        [n for corner in corners for n in corner], abs=0.003
+    )
+
+
+def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
+    chart = drawing("Adult, property_sex, k = 16")
+    labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
+    assert [t.text for t in labels] == ["none", "DP", "Pruning", "Sign"]
+    boxes = [
+        (place(t, "x"), place(t, "y") - 10, place(t, "x") + 6.5 * len(t.text), place(t, "y"))
+        for t in labels
+    ]
+    boxes += [
+        (x, y, x, y) for m in chart.all("path", "mark") if m.all("title") for x, y in places(m)[:1]
+    ]
+    for number, one in enumerate(boxes):
+        for other in boxes[number + 1 :]:
+            apart = one[2] <= other[0] or other[2] <= one[0]
+            assert apart or one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_what_is_not_paired_is_hollow() -> None:
+    chart = drawing("AUROC: one run less another")
+    marks = [m for m in chart.all("path", "mark") if m.all("title")]
+    assert ["hollow" in m.look for m in marks] == [False, True]
+    read = scale(ticks(chart, "x"))
+    lines = [w for w in chart.all("line", "whisker") if place(w, "y1") == place(w, "y2")]
+    assert read(place(lines[1], "x1")) == pytest.approx(-0.3485, abs=0.003)
+
+
+def test_no_mark_stands_outside_its_drawing_and_no_number_is_broken() -> None:
+    for chart in ROOT.all("svg"):
+        width, height = (float(n) for n in chart.attributes["viewbox"].split()[2:])
+        for line in chart.all("line"):
+            for name, most in (("x1", width), ("x2", width), ("y1", height), ("y2", height)):
+                assert 0 <= place(line, name) <= most
+        for text in chart.all("text"):
+            assert 0 <= place(text, "x") <= width
+            assert math.isfinite(place(text, "y"))
