@@ -1,4 +1,4 @@
-"""The command line: `python -m leakage fit`, `validate`, `test`, `audit` and `standin`."""
+"""The command line: `python -m leakage fit`, `validate`, `test`, `audit`, `sweep`, `standin`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         if words[:1] == ["standin"]:
             write_standin(words[1:])
+        elif words[:1] == ["sweep"]:
+            from leakage.cli.sweeping import sweep  # with libraries that a fit does not need
+
+            sweep(words[1:])
         elif words[:1] == ["audit"]:
             audit(None if args is None else words)
         else:

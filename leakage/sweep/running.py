@@ -1,0 +1,113 @@
+"""Plays cells through submitit, in local processes or as jobs of SLURM, and says how they stand."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from submitit import AutoExecutor, Job
+
+from leakage.errors import LeakageError
+from leakage.sweep.board import Board, Standing
+from leakage.sweep.cells import Attempt, Cell
+from leakage.sweep.joined import strongest
+from leakage.sweep.settings import Sweep
+
+_PAUSE = 0.3  # seconds between two looks
+_PATIENCE = 20.0  # seconds that cells may take to end
+_FOREVER = 60 * 24 * 365  # minutes; the default of submitit is two
+
+
+@dataclass(frozen=True)
+class _Played:
+    """A cell under way."""
+
+    cell: Cell
+    job: Job[None]
+    since: float
+
+
+def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
+    """Plays all cells that are not finished; one that fails ends no other.
+
+    Args:
+        cells: of the sweep.
+        sweep: says where, and how many side by side.
+        board: is told how each cell stands.
+
+    Raises:
+        LeakageError: nothing can be submitted.
+    """
+    waiting = []
+    for cell in cells:
+        board.tell(cell, _standing(cell) if cell.finished else Standing("waiting"))
+        waiting += [] if cell.finished else [cell]
+    if not waiting:
+        return
+    local = sweep.cluster == "local"
+    executor = _executor(sweep, Path(sweep.out, "jobs"))
+    at_once = sweep.jobs if local else len(waiting)
+    environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")} if local else {}
+    under_way: list[_Played] = []
+    with _ending(under_way):
+        while waiting or under_way:
+            free = at_once - len(under_way)
+            starting, waiting = waiting[:free], waiting[free:]
+            if starting:
+                for cell in starting:
+                    cell.prepare()
+                jobs = executor.submit_array([Attempt(cell, environment) for cell in starting])
+                now = time.monotonic()
+                under_way += [_Played(c, job, now) for c, job in zip(starting, jobs, strict=True)]
+            for played in list(under_way):
+                if played.job.done():
+                    under_way.remove(played)
+                    board.tell(played.cell, _standing(played.cell))
+                else:
+                    word = "running" if local else f"job {played.job.job_id}"
+                    board.tell(played.cell, Standing(word, time.monotonic() - played.since))
+            board.show()
+            time.sleep(_PAUSE)
+
+
+def _standing(cell: Cell) -> Standing:
+    """How a cell stands that is not under way any more."""
+    if cell.finished:
+        return Standing("finished", cell.seconds, strongest(cell))
+    return Standing("failed", sentence=cell.sentence)
+
+
+def _executor(sweep: Sweep, folder: Path) -> AutoExecutor:
+    parameters: dict[str, Any] = {"name": "leakage-sweep", "timeout_min": _FOREVER}
+    if sweep.cluster == "slurm":
+        parameters |= {"slurm_array_parallelism": sweep.jobs, **sweep.slurm}
+        if "timeout_min" not in sweep.slurm:
+            raise LeakageError(
+                "slurm.timeout_min: SLURM has to know how many minutes a job of the array may"
+                " take; a cell that needs more goes on in the same job, requeued"
+            )
+    try:
+        executor = AutoExecutor(folder, cluster=sweep.cluster)
+        executor.update_parameters(**parameters)
+    # Its words for no SLURM here, an unknown name and a value of another type.
+    except (RuntimeError, NameError, ValueError, AssertionError) as error:
+        raise LeakageError(f"{sweep.cluster}: {str(error).splitlines()[0]}") from None
+    return executor
+
+
+@contextmanager
+def _ending(under_way: list[_Played]) -> Iterator[None]:
+    """Ends what is under way when the sweep ends, whatever ends it."""
+    try:
+        yield
+    finally:
+        for played in under_way:
+            played.job.cancel(check=False)
+        until = time.monotonic() + _PATIENCE
+        while time.monotonic() < until and not all(played.job.done() for played in under_way):
+            time.sleep(_PAUSE)
