@@ -39,7 +39,7 @@ class _Resolver(DefendedCLI):
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        self.config = Namespace(subcommand=None)  # until there is something to read
+        self.config = Namespace(subcommand=None)  # type: ignore[no-untyped-call]
 
     @override
     def _set_seed(self) -> None: ...

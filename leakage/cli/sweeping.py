@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from leakage.cli.errors import check_configs, one_sentence
@@ -84,7 +85,8 @@ def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
     except ArgumentError as error:
         raise LeakageError(one_sentence(str(error), names)) from None
     files = [Path(str(file)) for file in given.config or []]
-    settings = Sweep(**{name: given[name] for name in names})
+    plain = yaml.safe_load(parser.dump(given))  # within, what looks like a class is none here
+    settings = Sweep(**{name: plain[name] for name in names})
     return settings, files[-1].parent if files else Path()
 
 

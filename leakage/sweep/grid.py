@@ -85,11 +85,12 @@ def _told(key: str, value: Any) -> str:
 
     >>> _told("configs", []), _told("configs", ["defenses/dp.yaml"]), _told("attack.k", 4)
     ('none', 'dp', '4')
-    >>> _told("defense", {"class_path": "leakage.defenses.Sign"})
-    'Sign'
+    >>> _told("defense", {"class_path": "leakage.defenses.Pruning", "init_args": {"keep": 0.1}})
+    'Pruning {"keep": 0.1}'
     """
     if key == CONFIGS:
         return "+".join(Path(name).stem for name in value) or "none"
-    if isinstance(value, dict) and value.keys() == {"class_path"}:
-        return str(value["class_path"]).rpartition(".")[2]
+    if isinstance(value, dict) and "class_path" in value:
+        arguments = [json.dumps(value["init_args"])] if value.get("init_args") else []
+        return " ".join([str(value["class_path"]).rpartition(".")[2], *arguments])
     return value if isinstance(value, str) else json.dumps(value)
