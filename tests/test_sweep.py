@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ SHORT: dict[str, Any] = {
 }
 SHORT_OF = {
     "fit": {
+        "attack.k": 4,
         "attack.shadow_batches": 20,
         "attack.calibrate_batches": 20,
         "attack.trials": 20,
@@ -69,8 +71,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def within(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+@contextmanager
+def cells_within() -> Iterator[list[str]]:
     """Plays cells within this process, which spares its start; a list of those that were."""
     played: list[str] = []
 
@@ -82,8 +84,15 @@ def within(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 main(cell.program[3:])
                 (cell.folder / FINISHED).write_text('{"seconds": 1}')
 
-    monkeypatch.setattr(sweeping, "play", play)
-    return played
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "play", play)
+        yield played
+
+
+@pytest.fixture
+def within() -> Iterator[list[str]]:
+    with cells_within() as played:
+        yield played
 
 
 # The files
@@ -100,7 +109,7 @@ PLAYED: dict[str, dict[str, list[Any]]] = {
     "batch_size.yaml": {"attack.k": [4], "configs": [["../defenses/sign.yaml"]]},
     "defense_strength.yaml": {"defense.epsilon": [8.0]},
     "rounds.yaml": {"attack.batches": ["persistent"]},
-    "shadow_size.yaml": {"attack.shadow_batches": [50], "attack.shadow_records": [100]},
+    "shadow_size.yaml": {"attack.shadow_batches": [50], "attack.shadow_records": [200]},
     "static_adaptive.yaml": {"configs": [["../defenses/pruning.yaml"]]},
 }
 
@@ -199,34 +208,35 @@ def start(argv: list[str], mark: int) -> subprocess.Popen[str]:
 
 
 def test_a_sweep_that_was_killed_ends_with_the_bytes_of_one_that_was_not(
-    root: Path, tmp_path: Path, request: pytest.FixtureRequest
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The second cell is killed in the midst of training, after the first one was finished."""
+    """Killed, with all that it has started, as its second cell begins to train."""
+    cut, whole = tmp_path / "cut", tmp_path / "whole"
     grid = {"attack.k": [2, 4]}
-    argv = words("batch_size.yaml", root, tmp_path / "out", grid=grid)
-    killed, mark = start(argv, os.getpid()), os.getpid()
-    until = time.monotonic() + 100
-    while len(list(tmp_path.glob("out/cells/*/config.yaml"))) < 2:
+    with cells_within():
+        main(words("batch_size.yaml", root, whole, grid=grid))
+        main(words("batch_size.yaml", root, cut, grid={"attack.k": [2]}))
+    (cut / "sweep.parquet").unlink()
+
+    argv, mark = words("batch_size.yaml", root, cut, grid=grid), os.getpid()
+    killed = start(argv, mark)
+    until = time.monotonic() + 300
+    while len(list(cut.glob("cells/*/config.yaml"))) < 2:
         assert time.monotonic() < until
         assert killed.poll() is None, killed.communicate()
         time.sleep(0.02)
     for number in processes_of(mark):
         os.kill(number, signal.SIGKILL)
     killed.communicate()
-    assert not (tmp_path / "out" / "sweep.parquet").exists()
-    (finished,) = tmp_path.glob(f"out/cells/*/{FINISHED}")
+    assert not (cut / "sweep.parquet").exists()
+    (finished,) = cut.glob(f"cells/*/{FINISHED}")
     before = {path: path.stat().st_mtime_ns for path in finished.parent.rglob("*")}
+    capsys.readouterr()
 
-    again = start(argv, mark)
-    out, err = again.communicate(timeout=100)
-    assert again.returncode == 0, err
-    assert "2 of 2 cells are finished, 1 of them were before" in out
+    main(argv)
+    assert "2 of 2 cells are finished, 1 of them were before" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in finished.parent.rglob("*")} == before
-
-    request.getfixturevalue("within")  # the one that was not killed
-    main(words("batch_size.yaml", root, tmp_path / "whole", grid=grid))
-    files = [tmp_path / folder / "sweep.parquet" for folder in ("out", "whole")]
-    assert files[0].read_bytes() == files[1].read_bytes()
+    assert (cut / "sweep.parquet").read_bytes() == (whole / "sweep.parquet").read_bytes()
 
 
 # Bad input: a sentence before any cell

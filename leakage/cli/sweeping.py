@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 from argparse import ArgumentError
@@ -18,6 +19,7 @@ from typing import NoReturn
 
 import yaml
 from jsonargparse import ArgumentParser
+from tqdm import tqdm
 
 from leakage.cli.errors import check_configs, one_sentence
 from leakage.cli.resolving import Resolved, resolver_of
@@ -27,7 +29,7 @@ from leakage.sweep.cells import LOCK, LOG, Cell, locked
 from leakage.sweep.contents import Contents, settings_of
 from leakage.sweep.grid import Plan, plans_of
 from leakage.sweep.joined import join, listed
-from leakage.sweep.running import play
+from leakage.sweep.running import JOBS, play
 from leakage.sweep.settings import Sweep
 from leakage.writing import write_whole
 
@@ -56,16 +58,16 @@ def sweep(words: Sequence[str]) -> None:
         board = Board(len(cells), sys.stderr)
         play(cells, settings, board)
         finished = join(cells, out / "sweep.parquet")
-    print(
-        f"{finished} of {len(cells)} cells are finished, {earlier} of them were before; their"
-        f" figures are in {out / 'sweep.parquet'}; next: python -m leakage report {out}"
-    )
+    print(f"{finished} of {len(cells)} cells are finished, {earlier} of them were before")
+    if finished:
+        print(f"figures: {out / 'sweep.parquet'}; next: python -m leakage report {out}")
     failed = [cell for cell in cells if not cell.finished]
     for cell in failed:
         said = board.standings[cell.key].sentence
         print(f"error: cell {cell.plan.name}: {said} ({cell.folder / LOG})", file=sys.stderr)
     if failed:
         sys.exit(1)
+    shutil.rmtree(out / JOBS, ignore_errors=True)  # what submitit has left
 
 
 def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
@@ -104,7 +106,7 @@ def _resolve(plans: Sequence[Plan]) -> list[Resolved]:
     """The config of each cell, all of them before any is played."""
     resolver = resolver_of(plans[0].words[0])
     resolved = []
-    for plan in plans:
+    for plan in tqdm(plans, "configs", unit="cell", leave=False, disable=None):
         try:
             resolved.append(resolver(plan.words))
         except LeakageError as error:

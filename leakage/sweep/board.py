@@ -18,13 +18,13 @@ class Standing:
 
     Args:
         word: `waiting`, `running` or the job that it is in, `finished` or `failed`.
-        seconds: that it has taken; None where nobody knows.
+        seconds: that it has taken; 0 where nobody knows.
         figure: what it found, in words.
         sentence: why it failed.
     """
 
     word: str
-    seconds: float | None = None
+    seconds: float = 0.0
     figure: str = ""
     sentence: str = ""
 
@@ -51,12 +51,9 @@ class Board:
         # Not of each that was finished by an earlier start: they are counted at the end.
         if self._stream.isatty() or before.word in ("", standing.word):
             return
-        number = sum(told.word in _FINAL for told in self.standings.values())
-        print(
-            f"{number} of {self._cells} cells done: {cell.plan.name}: {_line(standing)}",
-            file=self._stream,
-            flush=True,
-        )
+        done = sum(told.word in _FINAL for told in self.standings.values())
+        words = f"{done} of {self._cells} cells done: {cell.plan.name}: {_line(standing)}"
+        print(words, file=self._stream, flush=True)
 
     def show(self) -> None:
         """Draws the table over the one before; where it is too long, what is final goes first."""
@@ -85,5 +82,5 @@ def _line(standing: Standing) -> str:
     >>> _line(Standing("finished", 41.3, "AUROC 0.930"))
     'finished, 41 s, AUROC 0.930'
     """
-    seconds = "" if standing.seconds is None else f"{standing.seconds:.0f} s"
+    seconds = f"{standing.seconds:.0f} s" if standing.seconds else ""
     return ", ".join(filter(None, [standing.word, seconds, standing.figure, standing.sentence]))

@@ -104,8 +104,7 @@ class Attempt:
 
     def __call__(self) -> None:
         """Plays it; what went wrong stands in its log."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
+        signal.signal(signal.SIGINT, self._stop)  # submitit heeds what SLURM sends
         with locked(self._cell.folder / LOCK) as lock:
             if not self._cell.finished:
                 self._play(lock)

@@ -32,6 +32,9 @@ def join(cells: Iterable[Cell], path: Path) -> int:
         How many cells are in it.
     """
     finished = [cell for cell in cells if cell.finished]
+    if not finished:  # then what an earlier sweep has left is not of this one
+        path.unlink(missing_ok=True)
+        return 0
     rows = [row for cell in finished for row in _rows(cell)]
     table = pd.DataFrame(rows, dtype="object")
     data = io.BytesIO()

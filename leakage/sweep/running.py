@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from leakage.sweep.cells import Attempt, Cell
 from leakage.sweep.joined import strongest
 from leakage.sweep.settings import Sweep
 
+JOBS = "jobs"
+"""The folder of what submitit writes."""
 _PAUSE = 0.3  # seconds between two looks
 _PATIENCE = 20.0  # seconds that cells may take to end
 _FOREVER = 60 * 24 * 365  # minutes; the default of submitit is two
@@ -50,7 +52,7 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
     if not waiting:
         return
     local = sweep.cluster == "local"
-    executor = _executor(sweep, Path(sweep.out, "jobs"))
+    executor = _executor(sweep, Path(sweep.out, JOBS))
     at_once = sweep.jobs if local else len(waiting)
     environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")} if local else {}
     under_way: list[_Played] = []
@@ -62,15 +64,18 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
                 for cell in starting:
                     cell.prepare()
                 jobs = executor.submit_array([Attempt(cell, environment) for cell in starting])
-                now = time.monotonic()
-                under_way += [_Played(c, job, now) for c, job in zip(starting, jobs, strict=True)]
+                for cell, job in zip(starting, jobs, strict=True):
+                    under_way.append(_Played(cell, job, time.monotonic()))
+                    board.tell(cell, Standing("running" if local else f"job {job.job_id}"))
             for played in list(under_way):
                 if played.job.done():
                     under_way.remove(played)
                     board.tell(played.cell, _standing(played.cell))
                 else:
-                    word = "running" if local else f"job {played.job.job_id}"
-                    board.tell(played.cell, Standing(word, time.monotonic() - played.since))
+                    taken = time.monotonic() - played.since
+                    board.tell(
+                        played.cell, replace(board.standings[played.cell.key], seconds=taken)
+                    )
             board.show()
             time.sleep(_PAUSE)
 
