@@ -17,16 +17,17 @@ import pytest
 from leakage.sweep.cells import Attempt, Cell
 from leakage.sweep.grid import Plan
 
-# A cell waits `seconds`, and leaves a table; each start of one is a line of starts.txt.
+# A cell waits `seconds`, or until it is told to go on, and leaves a table; each start of one is a line of starts.txt.
 STUB = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 out, folder, name, seconds = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-import os
+assert not [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_"))]
 with open(out / "starts.txt", "a") as file:
     file.write(f"{name} {os.getpid()}\\n")
 began = time.time()
-time.sleep(seconds)
+while time.time() < began + seconds and not (out / "go").exists():
+    time.sleep(0.02)
 if name == "bad":
     print("something\\nerror: attack.k: no good\\nsomething else")
     sys.exit(2)
@@ -37,7 +38,7 @@ if name == "silent":
                                    "0,1,all,all,static,auroc,0.75\\n")
 """
 SWEEP = """
-import sys
+import os, sys
 from pathlib import Path
 from leakage.sweep.board import Board
 from leakage.sweep.cells import Cell
@@ -55,7 +56,9 @@ class Stub(Cell):
 
 cells = [Stub(Plan({}, 0, ["fit"]), name, out / "cells" / name, "x: 1") for name in names]
 board = Board(len(cells), sys.stderr)
-play(cells, Sweep(["x"], str(out), jobs=jobs), board)
+slurm = {"timeout_min": 5, "slurm_partition": "long"}
+where = os.environ.get("CLUSTER", "local")
+play(cells, Sweep(["x"], str(out), jobs=jobs, cluster=where, slurm=slurm), board)
 print({key: (told.word, told.figure, told.sentence) for key, told in board.standings.items()})
 """
 
@@ -151,11 +154,15 @@ def test_a_finished_cell_is_not_played_again_and_a_failed_one_is(
 
 def test_a_cell_that_outlives_its_sweep_is_waited_for_and_not_played_twice(tmp_path: Path) -> None:
     with no_orphans(tmp_path):
-        first = start(tmp_path, "one two", seconds=2)
+        first = start(tmp_path, "one two", seconds=60)
         wait_for(lambda: starts(tmp_path))
         first.kill()
         first.communicate()
-        out, _ = end(start(tmp_path, "one two", seconds=0))
+        second = start(tmp_path, "one two", seconds=60)
+        assert second.stderr is not None
+        assert "running" in second.stderr.readline()  # as far as it knows
+        (tmp_path / "go").touch()
+        out, _ = end(second)
     assert [line.split()[0] for line in starts(tmp_path)] == ["one", "two"]
     assert {word for word, _, _ in eval(out).values()} == {"finished"}
 
@@ -181,6 +188,46 @@ def test_an_interrupted_sweep_ends_its_cells(tmp_path: Path) -> None:
         assert not any(map(alive, cells))
         assert len(starts(tmp_path)) == 2
     assert not list(tmp_path.glob("cells/*/finished.json"))
+
+
+# A SLURM that starts every task of an array at once, here.
+PROGRAMS = {
+    "sbatch": """
+cp "$1" $FAKE/submitted.sh
+last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$1")
+for i in $(seq 0 $last); do
+    export SLURM_JOB_ID=$((100 + i)) SLURM_ARRAY_JOB_ID=7 SLURM_ARRAY_TASK_ID=$i SLURM_NTASKS=1
+    export SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NODEID=0 SLURM_JOB_NUM_NODES=1
+    bash $FAKE/submitted.sh > $FAKE/$i.out 2>&1 &
+done
+echo Submitted batch job 7
+""",
+    "srun": """
+while [[ $1 == -* ]]; do [[ $1 == --unbuffered ]] || shift; shift; done
+exec "$@"
+""",
+    "sacct": "echo 'JobID|State|NodeList'; for i in 0 1 2; do echo \"7_$i|RUNNING|n\"; done",
+}
+
+
+def test_under_slurm_cells_are_the_tasks_of_one_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in PROGRAMS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(tmp_path))
+    monkeypatch.setenv("CLUSTER", "slurm")
+    with no_orphans(tmp_path):
+        out, err = end(start(tmp_path, "one bad two", seconds=0.1, jobs=2))
+    told = eval(out)
+    assert [told[name][0] for name in ("one", "bad", "two")] == ["finished", "failed", "finished"]
+    assert told["bad"][2] == "attack.k: no good"
+    assert "job 7_0" in err
+    asked = (tmp_path / "submitted.sh").read_text()
+    assert "#SBATCH --array=0-2%2\n" in asked
+    assert "#SBATCH --partition=long\n" in asked
 
 
 def test_what_a_cell_is_left_of_the_environment_makes_it_no_part_of_a_job(
