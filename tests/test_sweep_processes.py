@@ -17,7 +17,8 @@ import pytest
 from leakage.sweep.cells import Attempt, Cell
 from leakage.sweep.grid import Plan
 
-# A cell waits `seconds`, or until it is told to go on, and leaves a table; each start of one is a line of starts.txt.
+# A cell waits `seconds`, or until it is told to go on, and leaves a table; each start of one is a
+# line of starts.txt.
 STUB = """
 import os, sys, time
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_cell_that_outlives_its_sweep_is_waited_for_and_not_played_twice(tmp_p
         first = start(tmp_path, "one two", seconds=60)
         wait_for(lambda: starts(tmp_path))
         first.kill()
-        first.communicate()
+        first.wait()
         second = start(tmp_path, "one two", seconds=60)
         assert second.stderr is not None
         assert "running" in second.stderr.readline()  # as far as it knows
