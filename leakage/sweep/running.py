@@ -91,11 +91,6 @@ def _executor(sweep: Sweep, folder: Path) -> AutoExecutor:
     parameters: dict[str, Any] = {"name": "leakage-sweep", "timeout_min": _FOREVER}
     if sweep.cluster == "slurm":
         parameters |= {"slurm_array_parallelism": sweep.jobs, **sweep.slurm}
-        if "timeout_min" not in sweep.slurm:
-            raise LeakageError(
-                "slurm.timeout_min: SLURM has to know how many minutes a job of the array may"
-                " take; a cell that needs more goes on in the same job, requeued"
-            )
     try:
         executor = AutoExecutor(folder, cluster=sweep.cluster)
         executor.update_parameters(**parameters)

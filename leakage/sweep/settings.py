@@ -74,6 +74,11 @@ class Sweep:
                 _check_key(part, key)
         if self.jobs < 1:
             raise LeakageError(f"jobs: at least 1 is needed, got {self.jobs}")
+        if self.cluster == "slurm" and "timeout_min" not in self.slurm:
+            raise LeakageError(
+                "slurm.timeout_min: how many minutes may a job of the array take? A cell that needs"
+                " more goes on in the same job, requeued"
+            )
         for key in ("nodes", "tasks_per_node"):
             if self.slurm.get(key, 1) != 1:
                 raise LeakageError(f"slurm.{key}: a cell is one task, got {self.slurm[key]}")
