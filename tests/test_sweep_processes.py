@@ -186,8 +186,9 @@ def test_as_many_cells_as_jobs_are_under_way_and_end_with_an_interrupted_sweep(
         time.sleep(2)  # a third would start meanwhile
         assert len(starts(tmp_path)) == 2
         assert all(map(alive, cells))
-        sweep.send_signal(signal.SIGINT)
-        sweep.communicate(timeout=30)
+        os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
+        _, err = sweep.communicate(timeout=30)
+        assert err.count("Traceback") == 1  # that of the sweep itself
         assert not any(map(alive, cells))
     assert not list(tmp_path.glob("cells/*/finished.json"))
 
@@ -212,24 +213,34 @@ exec "$@"
 }
 
 
-def test_under_slurm_cells_are_the_tasks_of_one_array(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in PROGRAMS.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE", str(tmp_path))
     monkeypatch.setenv("CLUSTER", "slurm")
-    with no_orphans(tmp_path):
-        out, err = end(start(tmp_path, "one bad two", seconds=0.1, jobs=2))
+    return tmp_path
+
+
+def test_under_slurm_cells_are_the_tasks_of_one_array(slurm: Path) -> None:
+    with no_orphans(slurm):
+        out, err = end(start(slurm, "one bad two", seconds=0.1, jobs=2))
     told = eval(out)
     assert [told[name][0] for name in ("one", "bad", "two")] == ["finished", "failed", "finished"]
     assert told["bad"][2] == "attack.k: no good"
     assert "job 7_0" in err
-    asked = (tmp_path / "submitted.sh").read_text()
+    asked = (slurm / "submitted.sh").read_text()
     assert "#SBATCH --array=0-2%2\n" in asked
     assert "#SBATCH --partition=long\n" in asked
+
+
+def test_what_slurm_refuses_is_told_in_its_words(slurm: Path) -> None:
+    (slurm / "sbatch").write_text("#!/bin/bash\necho 'error: no partition long' >&2\nexit 1\n")
+    sweep = start(slurm, "one two", seconds=0)
+    _, err = sweep.communicate(timeout=60)
+    assert "LeakageError: cluster slurm: it takes no job: error: no partition long" in err
 
 
 def test_what_a_cell_is_left_of_the_environment_makes_it_no_part_of_a_job(

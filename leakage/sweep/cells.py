@@ -104,7 +104,8 @@ class Attempt:
 
     def __call__(self) -> None:
         """Plays it; what went wrong stands in its log."""
-        signal.signal(signal.SIGINT, self._stop)  # submitit heeds what SLURM sends
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # else submitit heeds what SLURM sends
+            signal.signal(signal.SIGTERM, self._stop)
         with locked(self._cell.folder / LOCK) as lock:
             if not self._cell.finished:
                 self._play(lock)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from submitit import AutoExecutor, Job
+from submitit import AutoExecutor, Job, LocalJob
 
 from leakage.errors import LeakageError
 from leakage.sweep.board import Board, Standing
@@ -60,10 +61,10 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
         while waiting or under_way:
             free = at_once - len(under_way)
             starting, waiting = waiting[:free], waiting[free:]
+            for cell in starting:
+                cell.prepare()
             if starting:
-                for cell in starting:
-                    cell.prepare()
-                jobs = executor.submit_array([Attempt(cell, environment) for cell in starting])
+                jobs = _submit(executor, [Attempt(cell, environment) for cell in starting])
                 for cell, job in zip(starting, jobs, strict=True):
                     under_way.append(_Played(cell, job, time.monotonic()))
                     board.tell(cell, Standing("running" if local else f"job {job.job_id}"))
@@ -96,8 +97,21 @@ def _executor(sweep: Sweep, folder: Path) -> AutoExecutor:
         executor.update_parameters(**parameters)
     # Its words for no SLURM here, an unknown name and a value of another type.
     except (RuntimeError, NameError, ValueError, AssertionError) as error:
-        raise LeakageError(f"{sweep.cluster}: {str(error).splitlines()[0]}") from None
+        raise LeakageError(f"cluster {sweep.cluster}: {str(error).splitlines()[0]}") from None
     return executor
+
+
+def _submit(executor: AutoExecutor, attempts: list[Attempt]) -> list[Job[None]]:
+    # What is started now never hears Ctrl-C, which comes to all that a terminal has started: the
+    # sweep, which hears it right afterwards, ends the others.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return executor.submit_array(attempts)
+    except RuntimeError as error:  # what sbatch says
+        said = " ".join(str(error).split())
+        raise LeakageError(f"cluster {executor.cluster}: it takes no job: {said}") from None
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 @contextmanager
@@ -106,8 +120,19 @@ def _ending(under_way: list[_Played]) -> Iterator[None]:
     try:
         yield
     finally:
-        for played in under_way:
-            played.job.cancel(check=False)
         until = time.monotonic() + _PATIENCE
-        while time.monotonic() < until and not all(played.job.done() for played in under_way):
+        while under_way and time.monotonic() < until:
+            for played in under_way:
+                _end(played.job)
             time.sleep(_PAUSE)
+            local = [played for played in under_way if isinstance(played.job, LocalJob)]
+            under_way[:] = [played for played in local if not played.job.done()]
+
+
+def _end(job: Job[None]) -> None:
+    """Ends a job; a local one hands SIGTERM on to its cell, once it has begun, so it wants time."""
+    if isinstance(job, LocalJob):
+        with suppress(ProcessLookupError):
+            os.kill(int(job.job_id), signal.SIGTERM)
+    else:
+        job.cancel(check=False)
