@@ -6,7 +6,7 @@ import json
 import sys
 from argparse import ArgumentError
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
@@ -57,7 +57,7 @@ class DefendedCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         check_configs(sys.argv[1:] if args is None else args)
         try:
-            super().parse_arguments(parser, args)
+            self.config = parser.parse_args(args)
         except ArgumentError as error:
             keys = [
                 key
@@ -131,17 +131,20 @@ class DefendedCLI(LightningCLI):
             )
 
 
+Line = TypeVar("Line", bound=DefendedCLI)
+
+
 def _listed(given: Any) -> list[Any]:
     """What a config names as one, as several or not at all."""
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
 def run(
-    cli: type[DefendedCLI], about: str, args: Sequence[str] | None, trainer: type[Trainer] = Trainer
-) -> None:
+    cli: type[Line], about: str, args: Sequence[str] | None, trainer: type[Trainer] = Trainer
+) -> Line:
     """Runs a command line with these words, or with those of the process."""
     strict = {"exit_on_error": False, "allow_abbrev": False}
-    cli(
+    return cli(
         LightningModule,
         LightningDataModule,
         trainer_class=trainer,

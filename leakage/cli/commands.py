@@ -27,6 +27,10 @@ def run_command(args: Sequence[str] | None) -> None:
     try:
         if words[:1] == ["standin"]:
             write_standin(words[1:])
+        elif words[:1] == ["sweep"]:
+            from leakage.cli.sweeping import sweep  # with libraries that a fit does not need
+
+            sweep(words[1:])
         elif words[:1] == ["audit"]:
             audit(None if args is None else words)
         else:
