@@ -1,4 +1,4 @@
-"""The command line: `python -m leakage fit`, `validate`, `test`, `audit` and `standin`."""
+"""The command line: `python -m leakage --help` lists its commands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from leakage.cli.auditing import audit
+from leakage.cli.commands import answered
+from leakage.cli.completion import write_completion
 from leakage.cli.errors import sentence_of
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
@@ -28,9 +30,13 @@ def main(args: Sequence[str] | None = None) -> None:
     _set_up_terminal()
     words = sys.argv[1:] if args is None else list(args)
     try:
-        if words[:1] == ["standin"]:
+        if answered(words):
+            return
+        if words[0] == "standin":
             write_standin(words[1:])
-        elif words[:1] == ["audit"]:
+        elif words[0] == "completion":
+            write_completion(words[1:])
+        elif words[0] == "audit":
             audit(None if args is None else words)
         else:
             with ends_of_others():
