@@ -98,7 +98,12 @@ def test_a_tutorial_prints_what_it_says(
 def test_what_would_be_wrong_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
     """A key, a class, a value and a config that are not there; figures and words that differ."""
     adult = ["fit", "--config", str(ROOT / "configs" / "adult.yaml")]
-    for wrong in (["--atack.k", "3"], ["--defense", "Sing"], ["--attack.k", "x"], ["--config", "no"]):
+    for wrong in (
+        ["--atack.k", "3"],
+        ["--defense", "Sing"],
+        ["--attack.k", "x"],
+        ["--config", "no"],
+    ):
         assert parsed([*adult, *wrong]) == 2
     assert "error: " in capsys.readouterr().err
     assert is_told("a  0.50\nb  1\n", "first\na 0.53\nb  1\n")

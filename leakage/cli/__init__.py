@@ -2,84 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import signal
 import sys
-import threading
-import warnings
 from collections.abc import Sequence
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.exceptions import SIGTERMException
-from typing_extensions import override
-
-from leakage.cli.auditing import audit
 from leakage.cli.commands import answered
-from leakage.cli.completion import write_completion
-from leakage.cli.errors import sentence_of
-from leakage.cli.standin import write_standin
-from leakage.cli.training import train
-from leakage.distributed import ends_of_others
-from leakage.errors import LeakageError, Requeued
+from leakage.errors import LeakageError
 
 __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
-    _set_up_terminal()
-    words = sys.argv[1:] if args is None else list(args)
+    """Runs the command line; what is wrong with the input is one sentence and exit code 2.
+
+    Args:
+        args: its words; those of the process where left out.
+    """
     try:
-        if answered(words):
+        if answered(sys.argv[1:] if args is None else args):
             return
-        if words[0] == "standin":
-            write_standin(words[1:])
-        elif words[0] == "completion":
-            write_completion(words[1:])
-        elif words[0] == "audit":
-            audit(None if args is None else words)
-        else:
-            with ends_of_others():
-                train(None if args is None else words)
-    except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    except SIGTERMException:  # which would exit with code 0
-        print("stopped by SIGTERM; `--ckpt_path last` goes on from here", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
-    except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
-        print(f"error: {sentence_of(error)}", file=sys.stderr)
+    except LeakageError as error:
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    from leakage.cli.program import run_command  # torch and Lightning take seconds to import
 
-
-class _Terminal(logging.Handler):
-    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
-def _show_thread(raised: threading.ExceptHookArgs) -> None:
-    """Leaves out what a thread that writes events could not write: the run ends with it anyway."""
-    if (
-        not issubclass(raised.exc_type, OSError)
-        or "tensorboard" not in type(raised.thread).__module__
-    ):
-        threading.__excepthook__(raised)
-
-
-def _set_up_terminal() -> None:
-    """Shows the program's own log, and hides advertisements and warnings about libraries."""
-    threading.excepthook = _show_thread
-    logger = logging.getLogger("leakage")
-    if not logger.handlers:
-        logger.addHandler(_Terminal())
-    logger.setLevel(logging.INFO)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
-        lambda record: "Tip:" not in record.getMessage()
-    )
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Of a run that goes on: they are its own, and Resume loads the batches of the epoch again.
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
-    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")
+    run_command(args)

@@ -27,6 +27,7 @@ import leakage.models.tabular  # noqa: F401 - their class names then need no pat
 from leakage.callbacks import Audit, Capture  # noqa: F401 - likewise
 from leakage.callbacks.checkpoints import LastTwo
 from leakage.callbacks.resume import Resume
+from leakage.cli.commands import PROG, described
 from leakage.cli.errors import check_configs, one_sentence
 from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
 from leakage.cli.saving import SaveConfig, check_log_folder
@@ -44,9 +45,13 @@ class DefendedCLI(LightningCLI):
     played: str
 
     @override
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         default = {"class_path": "leakage.defenses.NoDefense"}
         parser.add_subclass_arguments(Defense, "defense", default=default)
+        super().add_core_arguments_to_parser(parser)  # whose help is the longest, and comes last
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for seed in (f"{self.played}.seed", "data.init_args.seed"):
             parser.link_arguments("seed_everything", seed, compute_fn=int)
         parser.link_arguments(
@@ -137,7 +142,7 @@ def _listed(given: Any) -> list[Any]:
 
 
 def run(
-    cli: type[DefendedCLI], about: str, args: Sequence[str] | None, trainer: type[Trainer] = Trainer
+    cli: type[DefendedCLI], args: Sequence[str] | None, trainer: type[Trainer] = Trainer
 ) -> None:
     """Runs a command line with these words, or with those of the process."""
     strict = {"exit_on_error": False, "allow_abbrev": False}
@@ -149,7 +154,7 @@ def run(
         subclass_mode_data=True,
         seed_everything_default=0,
         save_config_callback=SaveConfig,
-        parser_kwargs={"prog": "python -m leakage", "description": about, **strict}
-        | dict.fromkeys(cli.subcommands(), strict),
+        parser_kwargs={"prog": PROG, **strict}
+        | {name: {**strict, **described(name)} for name in cli.subcommands()},
         args=None if args is None else list(args),
     )

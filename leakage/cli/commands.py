@@ -9,7 +9,7 @@ from leakage.errors import LeakageError, nearest
 
 PROG = "python -m leakage"
 COMMANDS = {
-    "fit": "train a model, and tell what its shared gradients leak and what a defense costs",
+    "fit": "train a model; tell what its gradients leak and what a defense costs",
     "validate": "tell the utility of a checkpoint on the validation records",
     "test": "tell the utility of a checkpoint on the test records",
     "audit": "prove from below how much privacy the releases of a defense lose",
@@ -21,8 +21,8 @@ COMMANDS = {
 _ABOUT = """\
 usage: {prog} COMMAND [options]
 
-Tells what an honest-but-curious observer of shared gradients can infer about the
-private data, under which defense, and at which price.
+Tells what an honest-but-curious observer of shared gradients can infer about
+the private data, under which defense, and at which price.
 
 commands:
 {commands}
@@ -42,6 +42,16 @@ def overview() -> str:
     return _ABOUT.format(prog=PROG, commands="\n".join(lines))
 
 
+def described(name: str) -> dict[str, str]:
+    """How the help of a command with many keys begins, for its parser."""
+    line = COMMANDS[name]
+    return {
+        "usage": f"{PROG} {name} [--config FILE]... [--KEY VALUE]...",
+        "description": f"{line[0].upper()}{line[1:]}. A config holds the same keys, without dashes"
+        " and nested at each dot; what comes later on the command line wins.",
+    }
+
+
 def answered(words: Sequence[str]) -> bool:
     """Whether the words ask for no command but for help or the version, which is then printed.
 
@@ -57,7 +67,9 @@ def answered(words: Sequence[str]) -> bool:
     elif first == "--version":
         print(f"leakage {__version__}")
     elif not first:
-        raise LeakageError(f"a command is needed: {', '.join(COMMANDS)}; `{PROG} --help` tells more")
+        raise LeakageError(
+            f"a command is needed: {', '.join(COMMANDS)}; `{PROG} --help` tells more"
+        )
     elif not first.startswith("-") and first not in COMMANDS:
         raise LeakageError(f"there is no command {first!r}; {nearest(first, COMMANDS)}")
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
+from leakage.cli.commands import PROG
 from leakage.cli.errors import one_sentence
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.celeba import CELEBA
@@ -35,7 +36,11 @@ def write_standin(words: Sequence[str]) -> None:
         LeakageError: what is wrong with them, or with the folder.
     """
     parser = ArgumentParser(
-        prog="python -m leakage standin", description=__doc__, exit_on_error=False
+        prog=f"{PROG} standin",
+        description="Writes made-up files in the official layout of a data set, as configs with"
+        f" `data.standin: true` do by themselves: {PROG} standin --set adult --out data/adult"
+        " --size 2000",
+        exit_on_error=False,
     )
     parser.add_argument("--set", required=True, help=f"the data set: {', '.join(SETS)}")
     parser.add_argument("--out", required=True, help="the folder, new or a stand-in")
