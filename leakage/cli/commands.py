@@ -9,7 +9,7 @@ from leakage.errors import LeakageError, nearest
 
 PROG = "python -m leakage"
 COMMANDS = {
-    "fit": "train a model; tell what its gradients leak and what a defense costs",
+    "fit": "train a model; tell what gradients leak and what a defense costs",
     "validate": "tell the utility of a checkpoint on the validation records",
     "test": "tell the utility of a checkpoint on the test records",
     "audit": "prove from below how much privacy the releases of a defense lose",
