@@ -14,7 +14,7 @@ from pages import ROOT
 from leakage import __version__
 from leakage.audit.rules import AuditRules
 from leakage.cli import main
-from leakage.cli.commands import COMMANDS
+from leakage.cli.overview import COMMANDS
 from leakage.cli.standin import SETS
 from leakage.rules import Game
 

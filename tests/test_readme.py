@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from pages import PAGES, ROOT, TEXT, blocks
 
 import leakage.callbacks
-import leakage.cli.program  # noqa: F401 - so that all classes are known
+import leakage.cli.commands  # noqa: F401 - so that all classes are known
 from leakage.adversaries import Adversary
 from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense

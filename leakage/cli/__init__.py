@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from leakage.cli.commands import answered
+from leakage.cli.overview import answered
 from leakage.errors import LeakageError
 
 __all__ = ["main"]
@@ -23,6 +23,6 @@ def main(args: Sequence[str] | None = None) -> None:
     except LeakageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    from leakage.cli.program import run_command  # torch and Lightning take seconds to import
+    from leakage.cli.commands import run_command  # torch and Lightning take seconds to import
 
     run_command(args)

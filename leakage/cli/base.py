@@ -27,8 +27,8 @@ import leakage.models.tabular  # noqa: F401 - their class names then need no pat
 from leakage.callbacks import Audit, Capture  # noqa: F401 - likewise
 from leakage.callbacks.checkpoints import LastTwo
 from leakage.callbacks.resume import Resume
-from leakage.cli.commands import PROG, described
 from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.overview import PROG, described
 from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
 from leakage.cli.saving import SaveConfig, check_log_folder
 from leakage.defenses import Defense

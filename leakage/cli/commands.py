@@ -1,77 +1,84 @@
-"""What the program can do: one line for each command, for `python -m leakage --help`."""
+"""Runs a command: the log on the terminal, and what is wrong with the input as one sentence."""
 
 from __future__ import annotations
 
+import logging
+import signal
+import sys
+import threading
+import warnings
 from collections.abc import Sequence
 
-from leakage import __version__
-from leakage.errors import LeakageError, nearest
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from typing_extensions import override
 
-PROG = "python -m leakage"
-COMMANDS = {
-    "fit": "train a model; tell what gradients leak and what a defense costs",
-    "validate": "tell the utility of a checkpoint on the validation records",
-    "test": "tell the utility of a checkpoint on the test records",
-    "audit": "prove from below how much privacy the releases of a defense lose",
-    "standin": "write made-up files in the official layout of a data set",
-    "completion": "print a script that completes commands, keys and values by tab",
-}
-
-
-_ABOUT = """\
-usage: {prog} COMMAND [options]
-
-Tells what an honest-but-curious observer of shared gradients can infer about
-the private data, under which defense, and at which price.
-
-commands:
-{commands}
-
-options:
-  -h, --help  print this text
-  --version   print the version
-
-`{prog} COMMAND --help` lists the keys of a command,
-`{prog} fit --defense.help DP` those of a class. Start with
-`{prog} fit --config configs/adult.yaml`."""
+from leakage.cli.auditing import audit
+from leakage.cli.completion import write_completion
+from leakage.cli.errors import sentence_of
+from leakage.cli.standin import write_standin
+from leakage.cli.training import train
+from leakage.distributed import ends_of_others
+from leakage.errors import LeakageError, Requeued
 
 
-def overview() -> str:
-    """The text of `python -m leakage --help`."""
-    lines = [f"  {name:10}  {line}" for name, line in COMMANDS.items()]
-    return _ABOUT.format(prog=PROG, commands="\n".join(lines))
-
-
-def described(name: str) -> dict[str, str]:
-    """How the help of a command with many keys begins, for its parser."""
-    line = COMMANDS[name]
-    return {
-        "usage": f"{PROG} {name} [--config FILE]... [--KEY VALUE]...",
-        "description": f"{line[0].upper()}{line[1:]}. A config holds the same keys, without dashes"
-        " and nested at each dot; what comes later on the command line wins.",
-    }
-
-
-def answered(words: Sequence[str]) -> bool:
-    """Whether the words ask for no command but for help or the version, which is then printed.
+def run_command(args: Sequence[str] | None) -> None:
+    """Runs a command; what is wrong with the input is one sentence and exit code 2.
 
     Args:
-        words: of the command line.
-
-    Raises:
-        LeakageError: there is no such command.
+        args: the words of the command line, at least one; those of the process where left out.
     """
-    first = words[0] if words else ""
-    if first in ("-h", "--help"):
-        print(overview())
-    elif first == "--version":
-        print(f"leakage {__version__}")
-    elif not first:
-        raise LeakageError(
-            f"a command is needed: {', '.join(COMMANDS)}; `{PROG} --help` tells more"
-        )
-    elif not first.startswith("-") and first not in COMMANDS:
-        raise LeakageError(f"there is no command {first!r}; {nearest(first, COMMANDS)}")
-    else:
-        return False
-    return True
+    _set_up_terminal()
+    words = sys.argv[1:] if args is None else list(args)
+    try:
+        if words[0] == "standin":
+            write_standin(words[1:])
+        elif words[0] == "completion":
+            write_completion(words[1:])
+        elif words[0] == "audit":
+            audit(None if args is None else words)
+        else:
+            with ends_of_others():
+                train(None if args is None else words)
+    except Requeued:  # the job is over, and SLURM's SIGTERM is not to spoil its exit code
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    except SIGTERMException:  # which would exit with code 0
+        print("stopped by SIGTERM; `--ckpt_path last` goes on from here", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
+    except (LeakageError, MisconfigurationException, OSError) as error:  # OSError names its file
+        print(f"error: {sentence_of(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+class _Terminal(logging.Handler):
+    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _show_thread(raised: threading.ExceptHookArgs) -> None:
+    """Leaves out what a thread that writes events could not write: the run ends with it anyway."""
+    if (
+        not issubclass(raised.exc_type, OSError)
+        or "tensorboard" not in type(raised.thread).__module__
+    ):
+        threading.__excepthook__(raised)
+
+
+def _set_up_terminal() -> None:
+    """Shows the program's own log, and hides advertisements and warnings about libraries."""
+    threading.excepthook = _show_thread
+    logger = logging.getLogger("leakage")
+    if not logger.handlers:
+        logger.addHandler(_Terminal())
+    logger.setLevel(logging.INFO)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
+        lambda record: "Tip:" not in record.getMessage()
+    )
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Of a run that goes on: they are its own, and Resume loads the batches of the epoch again.
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* is not empty")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable")

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentParser, capture_parser
 
 from leakage.cli.auditing import audit
-from leakage.cli.commands import COMMANDS, PROG
 from leakage.cli.errors import class_names, one_sentence
+from leakage.cli.overview import COMMANDS, PROG
 from leakage.cli.standin import write_standin
 from leakage.cli.training import train
 from leakage.errors import LeakageError

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from leakage.cli.commands import PROG
 from leakage.cli.errors import one_sentence
+from leakage.cli.overview import PROG
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.celeba import CELEBA
 from leakage.data.standins.crema_d import CREMA_D
