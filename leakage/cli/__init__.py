@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
+
+from typing_extensions import override
 
 from leakage.cli.overview import answered
 from leakage.errors import LeakageError
@@ -12,17 +15,32 @@ __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line; what is wrong with the input is one sentence and exit code 2.
-
-    Args:
-        args: its words; those of the process where left out.
-    """
+    """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
+    _show_log()
+    words = sys.argv[1:] if args is None else list(args)
     try:
-        if answered(sys.argv[1:] if args is None else args):
+        if answered(words):
             return
     except LeakageError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    from leakage.cli.commands import run_command  # torch and Lightning take seconds to import
+    # What a command needs is imported for it alone: help does not wait for torch.
+    from leakage.cli.commands import run_command
 
     run_command(args)
+
+
+class _Terminal(logging.Handler):
+    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _show_log() -> None:
+    """Shows the program's own log."""
+    logger = logging.getLogger("leakage")
+    if not logger.handlers:
+        logger.addHandler(_Terminal())
+    logger.setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""Runs a command: the log on the terminal, and what is wrong with the input as one sentence."""
+"""The commands that load torch: fit, validate, test, audit, standin and completion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from typing_extensions import override
 
 from leakage.cli.auditing import audit
 from leakage.cli.completion import write_completion
@@ -23,19 +22,15 @@ from leakage.errors import LeakageError, Requeued
 
 
 def run_command(args: Sequence[str] | None) -> None:
-    """Runs a command; what is wrong with the input is one sentence and exit code 2.
-
-    Args:
-        args: the words of the command line, at least one; those of the process where left out.
-    """
-    _set_up_terminal()
+    """Runs a command with these words, or with those of the process, as `main` does."""
+    _set_up_libraries()
     words = sys.argv[1:] if args is None else list(args)
     try:
-        if words[0] == "standin":
+        if words[:1] == ["standin"]:
             write_standin(words[1:])
-        elif words[0] == "completion":
+        elif words[:1] == ["completion"]:
             write_completion(words[1:])
-        elif words[0] == "audit":
+        elif words[:1] == ["audit"]:
             audit(None if args is None else words)
         else:
             with ends_of_others():
@@ -50,14 +45,6 @@ def run_command(args: Sequence[str] | None) -> None:
         sys.exit(2)
 
 
-class _Terminal(logging.Handler):
-    """Writes to whatever the standard error is now; a StreamHandler keeps what it was."""
-
-    @override
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
 def _show_thread(raised: threading.ExceptHookArgs) -> None:
     """Leaves out what a thread that writes events could not write: the run ends with it anyway."""
     if (
@@ -67,13 +54,9 @@ def _show_thread(raised: threading.ExceptHookArgs) -> None:
         threading.__excepthook__(raised)
 
 
-def _set_up_terminal() -> None:
-    """Shows the program's own log, and hides advertisements and warnings about libraries."""
+def _set_up_libraries() -> None:
+    """Hides advertisements of libraries, and warnings about them."""
     threading.excepthook = _show_thread
-    logger = logging.getLogger("leakage")
-    if not logger.handlers:
-        logger.addHandler(_Terminal())
-    logger.setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(
         lambda record: "Tip:" not in record.getMessage()
     )
