@@ -106,6 +106,22 @@ def test_the_help_of_a_small_command_fits_the_terminal(name: str, capsys: Printe
         assert all(part in text for part in [*SETS, "--set", "--out", "--seed", "--size"])
 
 
+@pytest.mark.parametrize(
+    ("key", "arguments"),
+    [
+        (["--defense.help", "DP"], ["defense.clip", "defense.sigma", "defense.epsilon"]),
+        (["--attack.secret.help", "User"], ["attack.secret.candidates"]),
+        (["--model.help", "Tabular"], ["model.hidden", "model.bottleneck"]),
+        (["--model.bottleneck.help"], ["model.bottleneck.dimension", "model.bottleneck.beta"]),
+    ],
+)
+def test_a_class_has_a_help_of_its_own(
+    key: list[str], arguments: list[str], capsys: Printed
+) -> None:
+    text = told(capsys, "fit", *key)
+    assert [name for name in arguments if f"\n  --{name} " not in text] == []
+
+
 @pytest.mark.parametrize(("name", "config"), CONFIGS.items())
 def test_the_printed_config_is_a_config_that_prints_itself(
     name: str, config: str, tmp_path: Path, capsys: Printed

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import yaml
+from jsonargparse._actions import _ActionHelpClassPath
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -31,7 +32,7 @@ from leakage.cli.errors import check_configs, one_sentence
 from leakage.cli.overview import PROG, described
 from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
 from leakage.cli.saving import SaveConfig, check_log_folder
-from leakage.defenses import Defense
+from leakage.defenses import Bottleneck, Defense
 from leakage.errors import LeakageError
 
 
@@ -57,6 +58,9 @@ class DefendedCLI(LightningCLI):
         parser.link_arguments(
             "data.in_features", "model.init_args.in_features", apply_on="instantiate"
         )
+        # The parser makes helps of keys, and this one is of a model that it does not know yet.
+        settings = _ActionHelpClassPath(typehint=Bottleneck)  # type: ignore[no-untyped-call]
+        parser.add_argument("--model.bottleneck.help", action=settings)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
