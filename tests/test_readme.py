@@ -1,4 +1,4 @@
-"""What README tells a reader to type is there: commands, configs, keys, code, no private path."""
+"""What README and the pages of docs/ name is there: configs, keys, pages, code, no private path."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from pages import PAGES, ROOT, TEXT, blocks
 
 import leakage.callbacks
 import leakage.cli.commands  # noqa: F401 - so that all classes are known
@@ -22,8 +23,6 @@ from leakage.defenses import Defense
 from leakage.rules import Game
 from leakage.secrets import Secret
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
     "pip install -e . && python -m leakage fit --config configs/adult.yaml",
     "pip install -e '.[test]' && pytest",
@@ -42,12 +41,6 @@ CLASSES: dict[str, Any] = {
     "audit": AuditRules,
     "trainer": Trainer,
 }
-
-
-def blocks(text: str, *languages: str) -> list[str]:
-    """The contents of the fenced blocks in some languages."""
-    fences = re.findall(r"^```([\w-]*)[^\n]*\n(.*?)^```\s*$", text, re.MULTILINE | re.DOTALL)
-    return [content for language, content in fences if language in languages]
 
 
 def ours(base: Any) -> Iterator[Any]:
@@ -101,24 +94,30 @@ def tracked() -> list[Path]:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_command_for_a_fresh_machine_is_there(command: str) -> None:
-    lines = [line for block in blocks(README, "bash") for line in block.splitlines()]
+    lines = [line for block in blocks(PAGES["README.md"], "bash") for line in block.splitlines()]
     assert command in lines
 
 
 def test_every_config_that_is_named_exists() -> None:
-    named = re.findall(r"configs/[\w./-]+\.ya?ml", README)
+    named = re.findall(r"configs/[\w./-]+\.ya?ml", TEXT)
     assert named
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
+def test_every_page_that_is_linked_exists() -> None:
+    for name, page in PAGES.items():
+        linked = re.findall(r"\]\((?!https?:)([^)#]+)", page)
+        assert [link for link in linked if not ((ROOT / name).parent / link).is_file()] == []
+
+
 def test_every_key_that_is_named_exists() -> None:
-    named = flags(README)
+    named = flags(TEXT)
     assert "config" in named
     assert [key for key in named if not is_known(key)] == []
 
 
 def test_python_blocks_compile() -> None:
-    for block in blocks(README, "python", "py"):
+    for block in blocks(TEXT, "python", "py"):
         ast.parse(block)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m leakage fit`, `validate`, `test`, `audit`, `standin`, `report`."""
+"""The command line: `python -m leakage --help` lists its commands."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from typing_extensions import override
 
+from leakage.cli.overview import answered
 from leakage.errors import LeakageError
 
 __all__ = ["main"]
@@ -17,21 +18,22 @@ def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line; what is wrong with the input is one sentence and exit code 2."""
     _show_log()
     words = sys.argv[1:] if args is None else list(args)
-    # What a command needs is imported for it alone: a report does not wait for torch.
-    if words[:1] != ["report"]:
-        from leakage.cli.commands import run_command
-
-        run_command(args)
-        return
-    from leakage.cli.reporting import report
-
     try:
-        code = report(words[1:])
+        if answered(words):
+            return
+        if words[0] == "report":
+            from leakage.cli.reporting import report
+
+            if code := report(words[1:]):
+                sys.exit(code)
+            return
     except (LeakageError, OSError) as error:  # OSError names its file
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    if code:
-        sys.exit(code)
+    # What a command needs is imported for it alone: help and reports do not wait for torch.
+    from leakage.cli.commands import run_command
+
+    run_command(args)
 
 
 class _Terminal(logging.Handler):

@@ -14,8 +14,6 @@ from leakage.callbacks import Audit, Defend
 from leakage.cli.base import DefendedCLI, run
 from leakage.defenses import NoDefense
 
-_ABOUT = "The least privacy loss of a defense that an audit of its releases can prove."
-
 
 class AuditTrainer(Trainer):
     """A Trainer that trains no further than an audit looks."""
@@ -46,9 +44,9 @@ class AuditCLI(DefendedCLI):
         return {"audit": {"model", "datamodule"}}
 
     @override
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(AuditRules, "audit")
-        super().add_arguments_to_parser(parser)
+        super().add_core_arguments_to_parser(parser)
 
     @override
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -64,4 +62,4 @@ class AuditCLI(DefendedCLI):
 
 def audit(args: Sequence[str] | None) -> None:
     """Runs audit with these words, or with those of the process."""
-    run(AuditCLI, _ABOUT, args, AuditTrainer)
+    run(AuditCLI, args, AuditTrainer)

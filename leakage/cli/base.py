@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import yaml
+from jsonargparse._actions import _ActionHelpClassPath
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -28,9 +29,10 @@ from leakage.callbacks import Audit, Capture  # noqa: F401 - likewise
 from leakage.callbacks.checkpoints import LastTwo
 from leakage.callbacks.resume import Resume
 from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.overview import PROG, described
 from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
 from leakage.cli.saving import SaveConfig, check_log_folder
-from leakage.defenses import Defense
+from leakage.defenses import Bottleneck, Defense
 from leakage.errors import LeakageError
 
 
@@ -44,14 +46,21 @@ class DefendedCLI(LightningCLI):
     played: str
 
     @override
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         default = {"class_path": "leakage.defenses.NoDefense"}
         parser.add_subclass_arguments(Defense, "defense", default=default)
+        super().add_core_arguments_to_parser(parser)  # whose help is the longest, and comes last
+
+    @override
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         for seed in (f"{self.played}.seed", "data.init_args.seed"):
             parser.link_arguments("seed_everything", seed, compute_fn=int)
         parser.link_arguments(
             "data.in_features", "model.init_args.in_features", apply_on="instantiate"
         )
+        # The parser makes helps of keys, and this one is of a model that it does not know yet.
+        settings = _ActionHelpClassPath(typehint=Bottleneck)  # type: ignore[no-untyped-call]
+        parser.add_argument("--model.bottleneck.help", action=settings)
 
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -139,9 +148,7 @@ def _listed(given: Any) -> list[Any]:
     return given if isinstance(given, list) else [] if given is None else [given]
 
 
-def run(
-    cli: type[Line], about: str, args: Sequence[str] | None, trainer: type[Trainer] = Trainer
-) -> Line:
+def run(cli: type[Line], args: Sequence[str] | None, trainer: type[Trainer] = Trainer) -> Line:
     """Runs a command line with these words, or with those of the process."""
     strict = {"exit_on_error": False, "allow_abbrev": False}
     return cli(
@@ -152,7 +159,7 @@ def run(
         subclass_mode_data=True,
         seed_everything_default=0,
         save_config_callback=SaveConfig,
-        parser_kwargs={"prog": "python -m leakage", "description": about, **strict}
-        | dict.fromkeys(cli.subcommands(), strict),
+        parser_kwargs={"prog": PROG, **strict}
+        | {name: {**strict, **described(name)} for name in cli.subcommands()},
         args=None if args is None else list(args),
     )

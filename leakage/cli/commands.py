@@ -1,4 +1,4 @@
-"""The commands that load torch: fit, validate, test, audit and standin."""
+"""The commands that load torch: all but report and help."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from leakage.cli.auditing import audit
+from leakage.cli.completion import write_completion
 from leakage.cli.errors import sentence_of
 from leakage.cli.standin import write_standin
+from leakage.cli.sweeping import sweep
 from leakage.cli.training import train
 from leakage.distributed import ends_of_others
 from leakage.errors import LeakageError, Requeued
@@ -28,9 +30,9 @@ def run_command(args: Sequence[str] | None) -> None:
         if words[:1] == ["standin"]:
             write_standin(words[1:])
         elif words[:1] == ["sweep"]:
-            from leakage.cli.sweeping import sweep  # with libraries that a fit does not need
-
             sweep(words[1:])
+        elif words[:1] == ["completion"]:
+            write_completion(words[1:])
         elif words[:1] == ["audit"]:
             audit(None if args is None else words)
         else:

@@ -108,7 +108,7 @@ def one_sentence(message: str, keys: Iterable[str]) -> str:
     absent = absent or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
     absent = absent or re.search(r"No module named '([\w.]+)'", message)
     if absent:
-        known = _class_names(key[1] if key else "")
+        known = class_names(key[1] if key else "")
         hint = f"; {nearest(absent[1].split('.')[-1], known)}" if known else ""
         return f"{where}there is no class {absent[1]!r}{hint}"
     kept = [line.strip() for line in message.splitlines() if line.strip()]
@@ -133,7 +133,8 @@ def _imported(class_path: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _class_names(key: str) -> list[str]:
+def class_names(key: str) -> list[str]:
+    """The classes that a key of the config can name, without their paths; none for other keys."""
     base = next((base for prefix, base in _BASES.items() if key.startswith(prefix)), None)
     return sorted(set(_leaves(_imported(base)))) if base else []
 

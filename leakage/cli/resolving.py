@@ -78,5 +78,5 @@ def resolver_of(command: str) -> Callable[[Sequence[str]], Resolved]:
     Whoever calls what it returns gets a LeakageError for what no run would take.
     """
     if command == "audit":
-        return run(_AuditResolver, "", [], AuditTrainer).resolve
-    return run(_FitResolver, "", []).resolve
+        return run(_AuditResolver, [], AuditTrainer).resolve
+    return run(_FitResolver, []).resolve

@@ -10,6 +10,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser
 
 from leakage.cli.errors import one_sentence
+from leakage.cli.overview import PROG
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.celeba import CELEBA
 from leakage.data.standins.crema_d import CREMA_D
@@ -35,7 +36,11 @@ def write_standin(words: Sequence[str]) -> None:
         LeakageError: what is wrong with them, or with the folder.
     """
     parser = ArgumentParser(
-        prog="python -m leakage standin", description=__doc__, exit_on_error=False
+        prog=f"{PROG} standin",
+        description="Writes made-up files in the official layout of a data set, as configs with"
+        f" `data.standin: true` do by themselves: {PROG} standin --set adult --out data/adult"
+        " --size 2000",
+        exit_on_error=False,
     )
     parser.add_argument("--set", required=True, help=f"the data set: {', '.join(SETS)}")
     parser.add_argument("--out", required=True, help="the folder, new or a stand-in")

@@ -10,7 +10,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 from lightning import Callback, Trainer, seed_everything
-from lightning.pytorch.cli import LightningArgumentParser
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from typing_extensions import override
 
 from leakage.callbacks import Attack, Defend, Requeue, Utility
@@ -21,11 +21,6 @@ from leakage.distributed import Clients, check_strategy
 from leakage.randomness import isolated
 from leakage.rules import Game
 
-_ABOUT = (
-    "What an observer of shared gradients can infer about the private data."
-    " `python -m leakage audit --help` is about the privacy loss that can be proved, and"
-    " `python -m leakage standin --help` about made-up data."
-)
 _BOTTLENECK = "model.init_args.bottleneck"
 _log = logging.getLogger("leakage.utility")
 
@@ -40,9 +35,19 @@ class LeakageCLI(DefendedCLI):
     played = "attack"
     _twin: Utility | None = None  # of the run that is one itself
 
+    @staticmethod
+    @override
+    def subcommands() -> dict[str, set[str]]:
+        skipped = LightningCLI.subcommands()
+        return {name: skipped[name] for name in ("fit", "validate", "test")}
+
+    @override
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(Game, "attack")
+        super().add_core_arguments_to_parser(parser)
+
     @override
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_class_arguments(Game, "attack")
         super().add_arguments_to_parser(parser)
         parser.add_argument(
             "--undefended_twin",
@@ -157,4 +162,4 @@ def _quiet() -> Iterator[None]:
 
 def train(args: Sequence[str] | None) -> None:
     """Runs fit, validate or test with these words, or with those of the process."""
-    run(LeakageCLI, _ABOUT, args)
+    run(LeakageCLI, args)

@@ -25,7 +25,7 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 import leakage.background.work
-import leakage.cli
+import leakage.cli.commands  # what `main` imports late
 from leakage.background.__main__ import main as play_beside
 from leakage.report import board
 
