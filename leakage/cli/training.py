@@ -23,8 +23,9 @@ from leakage.rules import Game
 
 _ABOUT = (
     "What an observer of shared gradients can infer about the private data."
-    " `python -m leakage audit --help` is about the privacy loss that can be proved, and"
-    " `python -m leakage standin --help` about made-up data."
+    " `python -m leakage audit --help` is about the privacy loss that can be proved,"
+    " `python -m leakage sweep --help` about many runs, `python -m leakage standin --help` about"
+    " made-up data."
 )
 _BOTTLENECK = "model.init_args.bottleneck"
 _log = logging.getLogger("leakage.utility")
