@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import yaml
 from leakage.cli import main, sweeping
 from leakage.cli.resolving import resolver_of
 from leakage.data.standins.adult import ADULT
-from leakage.sweep.board import Board
+from leakage.sweep.board import Board, Standing
 from leakage.sweep.cells import FINISHED, Cell
 from leakage.sweep.grid import plans_of
 from leakage.sweep.settings import Sweep
@@ -180,6 +181,29 @@ def test_only_what_changed_is_played_again(
     main(again)
     assert [name.split(",")[0] for name in within[2:]] == [f"data.root={other}"]
     assert len(json.loads((tmp_path / "out" / "sweep.json").read_text())["cells"]) == 2
+
+
+def test_a_cell_that_failed_is_named_at_the_end(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its sentence and its log; the figures of the other one are there."""
+
+    def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
+        one, two = cells
+        one.folder.mkdir(parents=True)
+        (one.folder / "attack.csv").write_text("value\n1\n")
+        (one.folder / FINISHED).write_text('{"seconds": 1}')
+        board.tell(two, Standing("failed", sentence="attack.k: no good"))
+
+    monkeypatch.setattr(sweeping, "play", play)
+    with pytest.raises(SystemExit) as ended:
+        main(words("batch_size.yaml", root, tmp_path, grid={"attack.k": [4, 8]}))
+    assert ended.value.code == 1
+    told = capsys.readouterr()
+    assert "1 of 2 cells are finished" in told.out
+    (log,) = re.findall(r"error: cell attack.k=8, seed=0: attack.k: no good \((.*)\)", told.err)
+    assert Path(log).parent.parent == tmp_path / "cells"
+    assert len(pd.read_parquet(tmp_path / "sweep.parquet")) == 1
 
 
 # In processes, with a kill

@@ -56,7 +56,7 @@ def strongest(cell: Cell) -> str:
     """What a finished cell found, in two words for people who wait for the others.
 
     The largest AUROC (or share of right guesses, where the secret has none) of an adversary in the
-    last round; of an audit the epsilon that it proves.
+    last round by itself or in all rounds together; of an audit the epsilon that it proves.
     """
     if cell.command == "audit":
         told = [row for row in _read(cell, TABLE["audit"]) if row["headline"] == "True"]
