@@ -48,7 +48,7 @@ def frontiers(report: Report) -> list[Picture]:
         caption = (
             "What the model is worth, and how much more the strongest adversary gets than the best"
             " guess without gradients. The lower right is better: to a hollow mark there is another"
-            " that has more utility and less gain. Crosses are 95% intervals."
+            " that is better in one of them and no worse in the other. Crosses are 95% intervals."
         )
         found.append(Picture(title, caption, drawing, table))
     return found
