@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from leakage.page.frontier import frontier
+from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
@@ -47,7 +48,7 @@ def frontiers(report: Report) -> list[Picture]:
         caption = (
             "What the model is worth, and how much more the strongest adversary gets than the best"
             " guess without gradients. The lower right is better: to a hollow mark there is another"
-            " that has more utility and less gain. Crosses are 95% intervals."
+            " that is better in one of them and no worse in the other. Crosses are 95% intervals."
         )
         found.append(Picture(title, caption, drawing, table))
     return found
@@ -67,6 +68,7 @@ def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
 
 def differences(report: Report) -> list[Picture]:
     """One run less another, a chart for every metric."""
+    titles = called(report.runs)
     groups: dict[str, list[Difference]] = {}
     for one in report.differences:
         groups.setdefault(one.metric, []).append(one)
@@ -75,15 +77,18 @@ def differences(report: Report) -> list[Picture]:
         title = f"{in_words(metric)}: one run less another"
         rows = [
             Row(
-                f"{one.one} less {one.other}",
+                f"{titles.get(one.one, one.one)} less {titles.get(one.other, one.other)}",
                 with_limits(one.figure, signed=True),
                 [Mark(one.figure, 0, hollow=not one.paired)],
             )
             for one in group
         ]
-        entries = [Entry("the same trials or records (paired)", 0)]
-        if not all(one.paired for one in group):
-            entries.append(Entry("independent intervals", 0, hollow=True))
+        entries = [
+            Entry("independent intervals", 0, hollow=True)
+            if hollow
+            else Entry("the same trials or records (paired)", 0)
+            for hollow in sorted({not one.paired for one in group})
+        ]
         drawing = ranges(
             f"difference-{len(found)}", title, rows, "difference", reference=0.0, entries=entries
         )

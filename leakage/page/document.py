@@ -46,6 +46,7 @@ def page(report: Report) -> str:
         standin=_standin(report),
         several=several,
         verdict=of_runs.verdict(report),
+        titles=titles,
         briefly=of_runs.briefly(report),
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),

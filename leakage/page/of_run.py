@@ -28,7 +28,7 @@ def facts(run: Run) -> list[Fact]:
     found = [
         ("Data", f"{run.data}, a stand-in: made-up records" if run.standin else run.data),
         ("Secret", run.secret),
-        ("Batch", f"k = {run.k} records{others}"),
+        ("Batch", f"k = {run.k} record{'' if run.k == 1 else 's'}{others}"),
         ("Defense", run.defense),
         ("Releases", f"after {_listed([str(r) for r in rounds])} epochs" if rounds else ""),
         ("Adversaries", ", ".join(names)),

@@ -107,7 +107,7 @@ def ranges(
         y += 10
     bottom = y + 2
     below = [svg.line(_EDGE, bottom, svg.WIDTH - _EDGE, bottom, "axis")]
-    for tick in axis.ticks():
+    for tick in axis.apart(axis.ticks(), 44):
         below.append(svg.line(axis(tick), bottom, axis(tick), bottom + 4, "axis"))
         below.append(svg.text(axis(tick), bottom + 18, plain(tick), anchor="middle", look="tick"))
     below.append(svg.text(svg.WIDTH - 2, bottom + 36, axis_label, anchor="end", look="title"))

@@ -161,6 +161,9 @@ def test_what_is_not_paired_is_hollow() -> None:
     chart = drawing("AUROC: one run less another")
     marks = [m for m in chart.all("path", "mark") if m.all("title")]
     assert ["hollow" in m.look for m in marks] == [False, True]
+    words = [t.text for t in chart.all("text") if not t.look]
+    assert words[:2] == ["Sign() less none", "DP(clip=1, sigma=2) less none"]
+    assert words[2:] == ["the same trials or records (paired)", "independent intervals"]
     read = scale(ticks(chart, "x"))
     lines = [w for w in chart.all("line", "whisker") if place(w, "y1") == place(w, "y2")]
     assert read(place(lines[1], "x1")) == pytest.approx(-0.3485, abs=0.003)
