@@ -11,7 +11,7 @@ from leakage.reading.runs import FINISHED, Files
 from leakage.reading.schema import Figure, Guesser, Run
 from leakage.report.verdicts import verdict
 
-_FEW = 5  # values of a secret that are all named
+_FEW = 10  # values of a secret that are named
 STANDIN = "made-up records (a stand-in): figures validate the tool and say nothing of real people"
 
 
@@ -81,10 +81,8 @@ def _worst(run: Run) -> Iterator[str]:
     if run.strongest is None:
         return
     by_value = sorted(run.classes.items(), key=lambda item: -(item[1].value or 0))
-    if len(by_value) > _FEW:
-        by_value = [by_value[0], by_value[-1]]
     values = ", ".join(f"{name} {shown(figure)}" for name, figure in by_value)
-    if values:
+    if values and len(by_value) <= _FEW:
         who = run.strongest.adversary
         yield f"by value of the secret, {who} is right in a share of trials of: {values}"
     for unit, figure in list(run.exposed.items())[:1]:
