@@ -168,6 +168,12 @@ def test_the_tab_key_completes_commands_keys_classes_values_and_files(
     ]
 
 
+@pytest.mark.parametrize("shell", ["zsh", "tcsh"])
+def test_other_shells_get_a_script_with_the_same_keys(shell: str, capsys: Printed) -> None:
+    script = told(capsys, "completion", shell)
+    assert all(part in script for part in [*COMMANDS, "attack.curve_k", "audit.background"])
+
+
 def test_a_missing_package_is_named(capsys: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "shtab", None)
     said = refused(capsys, "completion", "zsh")

@@ -60,7 +60,7 @@ def is_known(key: str) -> bool:
     section = next((part for part in CLASSES if key.startswith(f"{part}.")), None)
     if section is None:
         return False
-    argument = key.removeprefix(f"{section}.")
+    argument = key.removeprefix(f"{section}.").removesuffix(".help")
     return any(argument in inspect.signature(kind).parameters for kind in ours(CLASSES[section]))
 
 

@@ -79,7 +79,8 @@ def _copy(action: argparse.Action, command: argparse.ArgumentParser) -> None:
     key = action.dest.removesuffix(".help")
     values = action.choices or class_names(key) or _told_values(action.metavar) or None
     nargs = None if action.nargs is None else "?"
-    copied = command.add_argument(*(flags or [key]), nargs=nargs, help=action.help, choices=values)
+    told = (action.help or "").replace("%", "%%")
+    copied = command.add_argument(*(flags or [key]), nargs=nargs, help=told, choices=values)
     if _FILES.intersection(flags):
         copied.complete = _PATHS  # type: ignore[attr-defined]
 
