@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from leakage.errors import LeakageError
@@ -13,6 +14,7 @@ from leakage.errors import LeakageError
 _FILE = re.compile(r"(?:(attack|run)|audit)(_\d+)?\.(csv|json)")
 _PLAYED = re.compile(rb"^(attack|audit):", re.M)
 _EVALUATED = re.compile(rb"^verbose:", re.M)  # a key of validate and test alone
+_SWEEP = "sweep.json"  # names the cells of a sweep; folders of earlier ones stay beside them
 _WITHIN = {"attack", "checkpoints", "canaries"}  # folders of a run in which there is no other
 
 
@@ -24,11 +26,13 @@ class Place:
         folder: of the run.
         audits: whether it is an audit.
         suffix: of the files, where several attacks or audits ran in one Trainer.
+        cell: its name in a sweep; empty where there was none.
     """
 
     folder: Path
     audits: bool = False
     suffix: str = ""
+    cell: str = ""
 
     @property
     def table(self) -> Path:
@@ -72,7 +76,7 @@ def places_in(folders: Sequence[Path]) -> list[Place]:
 
 
 def names_of(places: Sequence[Place]) -> list[str]:
-    """A short name for each game, unique among them: the folder below the one they share."""
+    """A short name for each game, unique among them: its cell, or the folder below a shared one."""
     folders = [place.folder.resolve() for place in places]
     several = len(set(folders)) > 1
     above = Path(os.path.commonpath(folders)) if several else folders[0].parent
@@ -80,6 +84,8 @@ def names_of(places: Sequence[Place]) -> list[str]:
     for place, folder in zip(places, folders, strict=True):
         name = folder.relative_to(above).as_posix()
         name = folder.name if name == "." else name
+        if place.cell and len({other.folder for other in places if other.cell == place.cell}) == 1:
+            name = place.cell
         number = place.suffix.removeprefix("_")
         what = " ".join(
             filter(None, ("audit" if place.audits else "attack" * bool(number), number))
@@ -90,12 +96,30 @@ def names_of(places: Sequence[Place]) -> list[str]:
 
 def _below(folder: Path) -> Iterator[Place]:
     for root, inner, files in os.walk(folder):
+        if _SWEEP in files:
+            yield from _of_sweep(Path(root))
+            inner.clear()
+            continue
         here = list(_played(Path(root), files))
         yield from here
         inner[:] = sorted(
             (name for name in inner if not name.startswith(".") and not (here and name in _WITHIN)),
             key=_natural,
         )
+
+
+def _of_sweep(folder: Path) -> Iterator[Place]:
+    """The games of the cells that a sweep has played so far, in the order of its grid."""
+    path = folder / _SWEEP
+    try:
+        cells = {cell["folder"]: cell["name"] for cell in json.loads(path.read_bytes())["cells"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise LeakageError(
+            f"{path}: it does not name the cells of a sweep; start the sweep again, which writes it"
+        ) from error
+    for inside, name in cells.items():
+        for place in _below(folder / inside):
+            yield replace(place, cell=name)
 
 
 def _played(folder: Path, files: Sequence[str]) -> Iterator[Place]:

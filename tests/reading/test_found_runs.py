@@ -47,6 +47,23 @@ def test_runs_are_found_below_any_folder_once_and_in_the_order_of_their_numbers(
     assert names_of(places_in([tmp_path / "adult/version_10"])) == ["version_10"]
 
 
+def test_of_a_sweep_the_cells_that_it_names_are_read_under_their_names(
+    whole: Path, tmp_path: Path
+) -> None:
+    for name in ("b", "a", "of_an_earlier_grid"):
+        shutil.copytree(whole, tmp_path / "sweep/cells" / name)
+    named = {"k=1": "cells/b", "k=4": "cells/a", "k=16": "cells/not_played_yet"}
+    cells = [{"name": name, "folder": folder} for name, folder in named.items()]
+    path = tmp_path / "sweep/sweep.json"
+    path.write_text(json.dumps({"cells": cells}))
+    assert names_of(places_in([tmp_path])) == ["k=1", "k=4"]
+    shutil.copytree(tmp_path / "sweep", tmp_path / "again")
+    assert names_of(places_in([tmp_path]))[0] == "again/cells/b"
+    path.write_text("[]")
+    with pytest.raises(LeakageError, match=f"{re.escape(str(path))}: it does not name the cells"):
+        places_in([tmp_path])
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [("absent", "it is not there"), ("file", "it is a file"), ("empty", "there is no run in it")],
