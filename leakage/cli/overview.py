@@ -14,7 +14,7 @@ COMMANDS = {
     "test": "tell the utility of a checkpoint on the test records",
     "audit": "prove from below how much privacy the releases of a defense lose",
     "sweep": "run a grid of settings and seeds, and join their figures",
-    "report": "tell what runs found on one page, or as JSON; fail on what is too much",
+    "report": "tell on one page, or as JSON, what runs found",
     "standin": "write made-up files in the official layout of a data set",
     "completion": "print a script that completes commands, keys and values by tab",
 }
