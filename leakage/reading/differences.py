@@ -40,7 +40,7 @@ def _between(one: Files, other: Files) -> Iterator[Difference]:
                 yield Difference(*names, metric, figure, metric in same, note)
     figure = _priced(one, other)
     if figure is not None:
-        yield Difference(*names, "accuracy", figure, True, note)
+        yield Difference(*names, _split(one.run), figure, True, note)
         return
     useful, others = utility_of(one.run), utility_of(other.run)
     if useful is not None and others is not None and useful[0] == others[0]:

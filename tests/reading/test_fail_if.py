@@ -46,6 +46,17 @@ def test_a_metric_is_that_of_the_strongest_adversary_in_any_round(report: Report
     ]
 
 
+def test_a_static_adversary_fails_nothing(report: Report) -> None:
+    run = report.runs[0]
+    fooled = [
+        replace(g, knowledge="static" if g.adversary == "Forest" else g.knowledge)
+        for g in run.guessers
+    ]
+    quiet = replace(report, runs=[replace(run, guessers=fooled)])
+    assert met(report, "gain > 0.2") != []
+    assert met(quiet, "gain > 0.2") == []
+
+
 @pytest.mark.parametrize(
     ("sign", "holds"),
     [(">", operator.gt), (">=", operator.ge), ("<", operator.lt), ("<=", operator.le)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +96,8 @@ def cut_in_a_row(run: Path) -> None:
     (run / "attack.csv").write_text(text[: text.rindex("asr") + 3])
 
 
-def cut_in_the_last_number(run: Path) -> None:
-    (run / "attack.csv").write_text((run / "attack.csv").read_text()[:-2])
+def cut_at_the_end_of_a_row(run: Path) -> None:
+    (run / "attack.csv").write_text((run / "attack.csv").read_text()[:-1])
 
 
 def emptied(run: Path) -> None:
@@ -135,7 +136,7 @@ def killed_before_a_figure(run: Path) -> None:
     ("spoil", "why", "kept"),
     [
         (cut_in_a_row, "attack.csv, row 21: it is not whole", 6),
-        (cut_in_the_last_number, "attack.csv, row 21: it is not whole", 6),
+        (cut_at_the_end_of_a_row, "attack.csv, row 21: it is not whole", 6),
         (emptied, "attack.csv: it is empty", 0),
         (without_a_column, "attack.csv: the columns knowledge are missing", 0),
         (without_run_json, "run.json: there is none", 6),
@@ -178,7 +179,9 @@ def test_the_json_is_that_of_the_schema_and_has_no_number_that_json_lacks(run: P
     told["utility"] = {"utility/val_accuracy": float("nan"), "test_accuracy": [0.9, 0.8, 0.95]}
     told["privacy"] = {"epsilon_training": "inf"}
     (run / "run.json").write_text(json.dumps(told))
-    text = as_json(report_of([run]))
+    report = report_of([run])
+    rules = {"memory": float("inf"), "lr": float("nan"), "rounds": (0, 1)}
+    text = as_json(replace(report, runs=[replace(report.runs[0], settings=rules)]))
     read = json.loads(text, parse_constant=pytest.fail)
     assert list(read)[:3] == ["title", "runs", "claims"]
     assert read["schema"] == "leakage-report/1"
@@ -186,4 +189,5 @@ def test_the_json_is_that_of_the_schema_and_has_no_number_that_json_lacks(run: P
         "val_accuracy": {"value": None, "low": None, "high": None, "note": ""},
         "test_accuracy": {"value": 0.9, "low": 0.8, "high": 0.95, "note": ""},
     }
+    assert read["runs"][0]["settings"] == {"memory": "inf", "lr": None, "rounds": [0, 1]}
     assert read["runs"][0]["privacy"] == {"epsilon_training": "inf"}

@@ -28,7 +28,7 @@ def at_level(patch: pytest.MonkeyPatch, alpha: float) -> None:
     patch.setattr(Variance, "reach", lambda self: reach(self, 1 - alpha / 2))
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.5, 1.2, 3.0])
+@pytest.mark.parametrize("strength", [-3.0, -1.2, 0.0, 0.5, 1.2, 3.0])
 @pytest.mark.parametrize("rival", ["constant", "labels"])
 @pytest.mark.parametrize("alpha", [0.2, 0.005, 1e-5])
 def test_limits_are_those_that_the_metrics_build_at_the_level(
