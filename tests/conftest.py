@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by files that are
 
 import numpy as np
 import pytest
+import submitit  # noqa: F401 - takes hold of the standard streams, which are those of a test later
 import torch
 from hypothesis import settings
 from torch.utils.tensorboard import SummaryWriter

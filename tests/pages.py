@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import groupby
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,7 +31,9 @@ def commands(text: str) -> list[list[str]]:
     found = []
     for block in blocks(text, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r"&&|\||>", line):
-                words = shlex.split(part, comments=True)
+            lexer = shlex.shlex(line, posix=True, punctuation_chars="&|>")
+            lexer.whitespace_split = True
+            for ends, part in groupby(lexer, key=lambda word: word in ("&&", "|", ">")):
+                words = [] if ends else list(part)
                 found += [words[len(own) :] for own in OURS if words[: len(own)] == own]
     return found

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("process_state")
 
 TUTORIALS = [name for name in PAGES if name.startswith("docs/tutorials/")]
 COMMANDS = sorted({" ".join(words): words for words in commands(TEXT)}.items())
-PARSED = ("fit", "validate", "test", "audit")
+PARSED = ("fit", "validate", "test", "audit", "sweep", "report")
 # What a reader has, where a page speaks of it.
 THEIRS = """
 from lightning import LightningDataModule, LightningModule

@@ -97,7 +97,7 @@ def test_the_help_of_a_command_has_all_of_its_keys_and_ours_first(
     assert order == sorted(order)
 
 
-@pytest.mark.parametrize("name", ["standin", "completion"])
+@pytest.mark.parametrize("name", ["sweep", "standin", "completion"])
 def test_the_help_of_a_small_command_fits_the_terminal(name: str, capsys: Printed) -> None:
     text = told(capsys, name, "--help")
     assert max(map(len, text.splitlines())) <= WIDTH

@@ -7,6 +7,7 @@ import inspect
 import re
 import subprocess
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from leakage.audit.rules import AuditRules
 from leakage.defenses import Defense
 from leakage.rules import Game
 from leakage.secrets import Secret
+from leakage.sweep.settings import Sweep
 
 COMMANDS = [
     "pip install -e . && python -m leakage fit --config configs/adult.yaml",
@@ -29,6 +31,7 @@ COMMANDS = [
 ]
 TOP = {"config", "help", "print_config", "seed_everything", "ckpt_path", "version"}
 TOP |= {"set", "out", "seed", "size"}  # of `standin`
+TOP |= {field.name for field in fields(Sweep)} | {"compare", "format"}  # of `sweep`, `report`
 # What a key of a part may be: the arguments of any class that can stand there.
 CLASSES: dict[str, Any] = {
     "attack.adversaries": Adversary,

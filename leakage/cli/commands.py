@@ -13,10 +13,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from leakage.cli.auditing import audit
-from leakage.cli.completion import write_completion
 from leakage.cli.errors import sentence_of
 from leakage.cli.standin import write_standin
-from leakage.cli.sweeping import sweep
 from leakage.cli.training import train
 from leakage.distributed import ends_of_others
 from leakage.errors import LeakageError, Requeued
@@ -30,8 +28,12 @@ def run_command(args: Sequence[str] | None) -> None:
         if words[:1] == ["standin"]:
             write_standin(words[1:])
         elif words[:1] == ["sweep"]:
+            from leakage.cli.sweeping import sweep  # submitit takes hold of the standard streams
+
             sweep(words[1:])
         elif words[:1] == ["completion"]:
+            from leakage.cli.completion import write_completion  # it knows all the others
+
             write_completion(words[1:])
         elif words[:1] == ["audit"]:
             audit(None if args is None else words)

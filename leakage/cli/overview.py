@@ -13,8 +13,8 @@ COMMANDS = {
     "validate": "tell the utility of a checkpoint on the validation records",
     "test": "tell the utility of a checkpoint on the test records",
     "audit": "prove from below how much privacy the releases of a defense lose",
-    "sweep": "run a grid of settings and seeds, and join their figures",
-    "report": "tell on one page, or as JSON, what runs found",
+    "sweep": "play fit or audit over a grid of settings, and join their figures",
+    "report": "put what runs have found on one page, or fail where it is too much",
     "standin": "write made-up files in the official layout of a data set",
     "completion": "print a script that completes commands, keys and values by tab",
 }
