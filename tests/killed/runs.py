@@ -152,10 +152,12 @@ class Left:
 
     Args:
         table: attack.csv.
+        answered: by round, how trials were answered.
         weights: of the newest checkpoint.
     """
 
     table: bytes
+    answered: list[bytes]
     weights: dict[str, torch.Tensor]
 
     @classmethod
@@ -165,14 +167,21 @@ class Left:
         assert folder.name == "version_0"
         events = {path.name for path in folder.glob("events.out.tfevents.*")}
         assert {path.name for path in folder.iterdir()} - events == FILES
-        rounds = [f"round_{round_:05d}.safetensors" for round_ in range(EPOCHS + 1)]
-        assert sorted(path.name for path in (folder / "attack").iterdir()) == rounds
+        rounds = [f"round_{round_:05d}" for round_ in range(EPOCHS + 1)]
+        answered = [folder / "attack" / f"{name}.answered.safetensors" for name in rounds]
+        played = [folder / "attack" / f"{name}.safetensors" for name in rounds]
+        assert {*(folder / "attack").iterdir()} == {*answered, *played}
         assert len(list((folder / "checkpoints").iterdir())) == 2
-        return cls((folder / "attack.csv").read_bytes(), weights_of(checkpoints(logs)[-1]))
+        return cls(
+            (folder / "attack.csv").read_bytes(),
+            [path.read_bytes() for path in answered],
+            weights_of(checkpoints(logs)[-1]),
+        )
 
     def check_same(self, other: Left) -> None:
         """To the last byte and bit."""
         assert self.table == other.table
+        assert self.answered == other.answered
         assert self.weights.keys() == other.weights.keys()
         for name, weight in self.weights.items():
             assert torch.equal(weight, other.weights[name]), name
