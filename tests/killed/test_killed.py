@@ -98,7 +98,9 @@ def test_of_a_damaged_checkpoint_the_one_before_is_taken(
     before, newest = checkpoints(tmp_path)
     newest.write_bytes(damage(newest.read_bytes()))
     (tmp_path / "adult" / "version_0" / "attack.csv").unlink()
-    played = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("attack/round_?????.safetensors")}
+    played = {
+        path: path.stat().st_mtime_ns for path in tmp_path.rglob("attack/round_?????.safetensors")
+    }
     assert len(played) == EPOCHS + 1
     run = finish(server, words_of(root, tmp_path), tmp_path)
     assert f"{newest} cannot be read: " in run.said()
