@@ -7,12 +7,14 @@ folder that `tests/slurm/unpack FOLDER` filled.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from cluster import Cluster, one_node, wait_until
 
 from leakage.data.standins.adult import ADULT
@@ -74,6 +76,34 @@ def test_a_requeued_job_ends_as_one_that_was_let_alone(
     weights = [final_weights(folder.parent / f"job_{job}") for job in (ended, alone)]
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_sweep_is_an_array_of_jobs_with_the_figures_of_processes(
+    cluster: Cluster, data: Path, tmp_path: Path
+) -> None:
+    settings = SETTINGS | {"data.root": str(data), "trainer.max_epochs": "1"}
+    sweep = {
+        "base": [str(ROOT / "configs/adult.yaml")],
+        "grid": {"attack.k": [1, 2]},
+        "overrides": {key: yaml.safe_load(value) for key, value in settings.items()}
+        | {"attack.rounds": [0]},
+    }
+    (tmp_path / "sweep.yaml").write_text(yaml.safe_dump(sweep))
+    tables = []
+    for where, more in (("slurm", ["--slurm", '{"timeout_min": 10}']), ("local", [])):
+        words = ["sweep", "--config", "sweep.yaml", "--out", where, "--cluster", where, *more]
+        done = subprocess.run(
+            [sys.executable, "-m", "leakage", *words],
+            env=cluster.environment | {"PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "2 of 2 cells are finished" in done.stdout
+        tables.append((tmp_path / where / "sweep.parquet").read_bytes())
+    assert tables[0] == tables[1]
 
 
 def final_weights(run: Path) -> dict[str, torch.Tensor]:
