@@ -113,6 +113,7 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     assert verdict["single"] == REPORTS["single"].runs[0].sentences
     assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
     assert "over all 4 statements" in verdict["several"][0]
+    assert verdict["several"][1].startswith("In the last round most was gained by BoostedTrees")
     assert "BoostedTrees in the run “Sign()”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
     assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
     assert "no proof that none can" in verdict["nothing"][1]
