@@ -26,7 +26,7 @@ What runs have found: verdict, frontier, curves and tables on one page, or the s
 
   python -m leakage report logs/adult --out report.html
   python -m leakage report logs/adult/version_0 logs/adult/version_1 --compare
-  python -m leakage report logs/adult --format json --fail-if "gain > 0.1" --fail-if "epsilon > 4"
+  python -m leakage report logs/adult --format json --fail-if "gain > 0.1"
 """
 _FAIL_IF = (
     "a condition under which the exit code is 3, such as 'gain > 0.1', 'low(gain) > 0',"
@@ -76,7 +76,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a file with the arguments below")
     parser.add_argument("folders", nargs="+", help="folders of runs, or above them")
-    parser.add_argument("--out", help="the file; by default report.html in the first folder")
+    parser.add_argument("--out", help="the file; by default report.html or report.json in the first folder")
     parser.add_argument("--format", help="html, one page, or json; by default the ending of --out")
     parser.add_argument("--fail-if", action="append", default=[], help=_FAIL_IF)
     parser.add_argument("--compare", action="store_true", help="each run less the first one")
