@@ -60,7 +60,8 @@ def report(words: Sequence[str]) -> int:
     found = report_of([Path(folder) for folder in given.folders], given.compare)
     outcome = judge(found, conditions)
     write_whole(out, _written(found, form))
-    logger.info("%s: wrote a report on %d runs", out, len(found.runs))
+    many = len(found.runs)
+    logger.info("%s: wrote a report on %s", out, "1 run" if many == 1 else f"{many} runs")
     for sentence in [*outcome.met, *outcome.lacking]:
         logger.error(sentence)
     return FAILED if outcome.met else UNSURE if outcome.lacking else 0
