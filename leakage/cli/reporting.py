@@ -77,7 +77,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a file with the arguments below")
     parser.add_argument("folders", nargs="+", help="folders of runs, or above them")
-    parser.add_argument("--out", help="the file; by default report.html or report.json in the first folder")
+    parser.add_argument("--out", help="the file; by default report.FORMAT in the first folder")
     parser.add_argument("--format", help="html, one page, or json; by default the ending of --out")
     parser.add_argument("--fail-if", action="append", default=[], help=_FAIL_IF)
     parser.add_argument("--compare", action="store_true", help="each run less the first one")
