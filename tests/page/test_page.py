@@ -15,6 +15,8 @@ import pytest
 from trees import Element, tree
 
 from leakage.page import page
+from leakage.page.charts import differences
+from leakage.page.curves import curve_pictures
 from leakage.page.wording import NONE, with_limits
 from leakage.reading.schema import Report
 
@@ -187,6 +189,19 @@ def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
     assert labels("none", "DP(sigma=2)") == ["none", "DP"]
     assert labels("DP(sigma=1)", "DP(sigma=2)") == ["DP(sigma=1)", "DP(sigma=2)"]
     assert labels("none", "none") == ["run 0", "run 1"]
+
+
+def test_figures_of_the_last_round_alone_say_so_where_others_are_of_all_rounds() -> None:
+    report = REPORTS["several"]
+    drawn = [
+        *curve_pictures(report, by_round=False),
+        *curve_pictures(report, by_round=True),
+        *differences(report),
+    ]
+    alone = {p.title for p in drawn if p.caption.startswith("Of the last round alone. ")}
+    assert {"AUROC against k", "AUROC: one run less another"} <= alone
+    assert {"Gain against round", "Accuracy: one run less another"} & {p.title for p in drawn}
+    assert not any("against round" in title or title.startswith("Accuracy") for title in alone)
 
 
 def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:
