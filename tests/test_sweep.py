@@ -302,6 +302,18 @@ def test_a_bad_grid_is_a_sentence_before_any_cell(
     assert within == []
 
 
+@pytest.mark.parametrize("wrong", ["gird: {attack.k: [4]}", "gird: [4]"])
+def test_a_wrong_key_of_a_sweep_is_named_with_the_nearest(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path := tmp_path / "sweep.yaml").write_text(wrong)
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "--config", str(path)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "error: gird: there is no such key; did you mean 'grid'? Known: base, cluster" in said
+
+
 def test_a_folder_that_is_no_folder_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,6 +104,10 @@ def one_sentence(message: str, keys: Iterable[str]) -> str:
     if option:
         known = _arguments(option[1])
         return f"{where}{option[1]} has no argument {option[2]!r}; {nearest(option[2], known)}"
+    top = re.search(r"^\W*Option '([\w.]+)' is not accepted", message)
+    if top:  # in a file whose keys are not those of a class
+        name = top[1].split(".")[0]
+        return f"{name}: there is no such key; {_nearest_key(name, list(keys))}"
     absent = re.search(r"dot import path string: ([\w.]+)", message)
     absent = absent or re.search(r"module '[\w.]+' has no attribute '(\w+)'", message)
     absent = absent or re.search(r"No module named '([\w.]+)'", message)

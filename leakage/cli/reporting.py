@@ -26,7 +26,7 @@ What runs have found: verdict, frontier, curves and tables on one page, or the s
 
   python -m leakage report logs/adult --out report.html
   python -m leakage report logs/adult/version_0 logs/adult/version_1 --compare
-  python -m leakage report logs/adult --format json --fail-if "gain > 0.1" --fail-if "epsilon > 4"
+  python -m leakage report logs/adult --format json --fail-if "gain > 0.1"
 """
 _FAIL_IF = (
     "a condition under which the exit code is 3, such as 'gain > 0.1', 'low(gain) > 0',"
@@ -60,7 +60,8 @@ def report(words: Sequence[str]) -> int:
     found = report_of([Path(folder) for folder in given.folders], given.compare)
     outcome = judge(found, conditions)
     write_whole(out, _written(found, form))
-    logger.info("%s: wrote a report on %d runs", out, len(found.runs))
+    many = len(found.runs)
+    logger.info("%s: wrote a report on %s", out, "1 run" if many == 1 else f"{many} runs")
     for sentence in [*outcome.met, *outcome.lacking]:
         logger.error(sentence)
     return FAILED if outcome.met else UNSURE if outcome.lacking else 0
@@ -76,7 +77,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a file with the arguments below")
     parser.add_argument("folders", nargs="+", help="folders of runs, or above them")
-    parser.add_argument("--out", help="the file; by default report.html in the first folder")
+    parser.add_argument("--out", help="the file; by default report.FORMAT in the first folder")
     parser.add_argument("--format", help="html, one page, or json; by default the ending of --out")
     parser.add_argument("--fail-if", action="append", default=[], help=_FAIL_IF)
     parser.add_argument("--compare", action="store_true", help="each run less the first one")

@@ -108,5 +108,7 @@ def differences(report: Report) -> list[Picture]:
             f"{slug(title)}.csv",
         )
         caption = "One run less the other with its 95% interval; at the line they are alike."
+        if metric in ("auroc", "gain"):
+            caption = f"Of the last round alone. {caption}"
         found.append(Picture(title, caption, drawing, table))
     return found

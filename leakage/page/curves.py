@@ -21,6 +21,7 @@ _AGAINST = {
     "others": "records of other clients in the mean",
     "sigma": "sigma (noise multiplier)",
 }
+_OF_ATTACKS = ("auroc", "gain", "bits")
 _NOTHING = {"auroc": 0.5, "gain": 0.0, "bits": 0.0, "epsilon": 0.0}
 
 
@@ -128,4 +129,7 @@ def _picture(
         ],
         f"{slug(title)}.csv",
     )
-    return Picture(title, "Bands and whiskers are 95% intervals.", drawing, table)
+    caption = "Bands and whiskers are 95% intervals."
+    if metric in _OF_ATTACKS and not against.startswith("round"):
+        caption = f"Of the last round alone. {caption}"
+    return Picture(title, caption, drawing, table)

@@ -37,7 +37,7 @@ def verdict(report: Report) -> list[str]:
 
 
 def _most(runs: Sequence[Run], titles: Mapping[str, str]) -> list[str]:
-    """Who gained most, in words."""
+    """Who gained most in the last round, in words; an earlier one may have leaked more."""
     found = [(run.name, run.strongest) for run in runs if run.strongest]
     gains = [one.figures.get("gain", Figure(None)) for _, one in found]
     values = [-1.0 if gain.value is None else gain.value for gain in gains]
@@ -46,7 +46,7 @@ def _most(runs: Sequence[Run], titles: Mapping[str, str]) -> list[str]:
     most = values.index(max(values))
     run, strongest = found[most]
     return [
-        f"Most was gained by {strongest.adversary} in the run “{titles[run]}”:"
+        f"In the last round most was gained by {strongest.adversary} in the run “{titles[run]}”:"
         f" {with_limits(gains[most], signed=True)}, to an AUROC of"
         f" {with_limits(strongest.figures.get('auroc'))}."
     ]

@@ -31,6 +31,8 @@ def read_rows(path: Path, kind: type[Kind]) -> tuple[list[Kind], str]:
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return [], f"{path.name}: there is none"
     except (OSError, UnicodeDecodeError) as error:
         return [], f"{path.name}: it cannot be read: {error}"
     if not text.strip():

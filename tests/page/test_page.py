@@ -15,6 +15,8 @@ import pytest
 from trees import Element, tree
 
 from leakage.page import page
+from leakage.page.charts import differences
+from leakage.page.curves import curve_pictures
 from leakage.page.wording import NONE, with_limits
 from leakage.reading.schema import Report
 
@@ -113,6 +115,7 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     assert verdict["single"] == REPORTS["single"].runs[0].sentences
     assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
     assert "over all 4 statements" in verdict["several"][0]
+    assert verdict["several"][1].startswith("In the last round most was gained by BoostedTrees")
     assert "BoostedTrees in the run “Sign()”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
     assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
     assert "no proof that none can" in verdict["nothing"][1]
@@ -186,6 +189,19 @@ def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
     assert labels("none", "DP(sigma=2)") == ["none", "DP"]
     assert labels("DP(sigma=1)", "DP(sigma=2)") == ["DP(sigma=1)", "DP(sigma=2)"]
     assert labels("none", "none") == ["run 0", "run 1"]
+
+
+def test_figures_of_the_last_round_alone_say_so_where_others_are_of_all_rounds() -> None:
+    report = REPORTS["several"]
+    drawn = [
+        *curve_pictures(report, by_round=False),
+        *curve_pictures(report, by_round=True),
+        *differences(report),
+    ]
+    alone = {p.title for p in drawn if p.caption.startswith("Of the last round alone. ")}
+    assert {"AUROC against k", "AUROC: one run less another"} <= alone
+    assert {"Gain against round", "Accuracy: one run less another"} & {p.title for p in drawn}
+    assert not any("against round" in title or title.startswith("Accuracy") for title in alone)
 
 
 def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:

@@ -142,7 +142,7 @@ def killed_before_a_figure(run: Path) -> None:
         (without_run_json, "run.json: there is none", 6),
         (with_broken_run_json, "run.json: it cannot be read", 6),
         (killed_between_rounds, "rounds without figures so far: 1", 3),
-        (killed_before_a_figure, "attack.csv: it cannot be read", 0),
+        (killed_before_a_figure, "attack.csv: there is none", 0),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

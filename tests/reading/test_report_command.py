@@ -153,6 +153,8 @@ def test_conditions_end_with_a_code_and_a_sentence(
     assert "no run has a metric 'epsilon'; " in capsys.readouterr().err
     (half := tmp_path / "half").mkdir()
     (half / "attack.csv").write_text("")
+    report(str(half), "--out", out)
+    assert f"{out}: wrote a report on 1 run\n" in capsys.readouterr().err
     report(str(half), *words, "--fail-if", "gain > 0.9", code=2)
     assert "is unfinished, so nothing is sure of it" in capsys.readouterr().err
 
