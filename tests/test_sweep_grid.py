@@ -173,6 +173,16 @@ def test_a_key_changes_with_the_table_of_attributes(data: Path) -> None:
     assert key_of(config(data, attack__attributes=str(table))) != before
 
 
+def test_a_key_changes_with_a_table_in_the_home_of_the_user(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(data.parent))
+    (data.parent / "table.csv").write_text("sex\nF\n")
+    before = key_of(config(data, attack__attributes="~/table.csv"))
+    (data.parent / "table.csv").write_text("sex\nM\n")
+    assert key_of(config(data, attack__attributes="~/table.csv")) != before
+
+
 def test_one_folder_cannot_hold_two_stand_ins(data: Path) -> None:
     contents = Contents()
     contents.take(config(data))
