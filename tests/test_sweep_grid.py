@@ -52,6 +52,16 @@ def test_a_cell_takes_its_configs_then_the_overrides_then_its_place_in_the_grid(
     assert plan.values == {"configs": "dp", "attack.secret": "a b", "defense": "Sign"}
 
 
+def test_config_files_of_one_name_are_told_apart(beside: Path) -> None:
+    for folder in ("weak", "strong"):
+        (beside / folder).mkdir()
+        (beside / folder / "dp.yaml").write_text("{}")
+    (beside / "base.yaml").write_text("{}")
+    files = [["weak/dp.yaml"], ["strong/dp.yaml"]]
+    plans = plans_of(Sweep(["base.yaml"], "out", {"configs": files}), beside)
+    assert [plan.values["configs"] for plan in plans] == ["weak/dp.yaml", "strong/dp.yaml"]
+
+
 def test_a_config_is_also_found_in_the_working_directory(
     beside: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
