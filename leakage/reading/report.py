@@ -15,7 +15,7 @@ from leakage.reading.finding import names_of, places_in
 from leakage.reading.frontier import frontier_of
 from leakage.reading.guessers import value_of
 from leakage.reading.labels import Labels
-from leakage.reading.runs import FINISHED, Files, read_run
+from leakage.reading.runs import FINISHED, UNKNOWN, Files, read_run
 from leakage.reading.schema import Difference, Report, Run
 from leakage.reading.verdicts import STANDIN, sentences
 
@@ -60,8 +60,9 @@ def _title(runs: Sequence[Run]) -> str:
         some = list(dict.fromkeys(names))
         return some[0] if len(some) == 1 else f"{len(some)} {{}}"
 
-    secrets = listed([run.secret for run in runs]).format("secrets")
-    data = listed([run.data for run in runs]).format("data sets")
+    told = [run for run in runs if run.data != UNKNOWN] or runs
+    secrets = listed([run.secret for run in told]).format("secrets")
+    data = listed([run.data for run in told]).format("data sets")
     runs_of = f", {len(runs)} runs" if len(runs) > 1 else ""
     return f"What gradients leak: {secrets} in {data}{runs_of}"
 
@@ -69,7 +70,8 @@ def _title(runs: Sequence[Run]) -> str:
 def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
     """What the reader has to know of the whole."""
     runs = [files.run for files in found]
-    data = Counter(f"{run.data}{' (a stand-in)' * run.standin}" for run in runs)
+    told = [run for run in runs if run.data != UNKNOWN]
+    data = Counter(f"{run.data}{' (a stand-in)' * run.standin}" for run in told)
     if len(data) > 1:
         each = ", ".join(f"{count} on {name}" for name, count in data.items())
         yield f"The runs are of several data sets ({each}): figures of one say nothing of another."
