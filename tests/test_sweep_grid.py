@@ -52,6 +52,16 @@ def test_a_cell_takes_its_configs_then_the_overrides_then_its_place_in_the_grid(
     assert plan.values == {"configs": "dp", "attack.secret": "a b", "defense": "Sign"}
 
 
+def test_config_files_of_one_name_are_told_apart(beside: Path) -> None:
+    for folder in ("weak", "strong"):
+        (beside / folder).mkdir()
+        (beside / folder / "dp.yaml").write_text("{}")
+    (beside / "base.yaml").write_text("{}")
+    files = [["weak/dp.yaml"], ["strong/dp.yaml"]]
+    plans = plans_of(Sweep(["base.yaml"], "out", {"configs": files}), beside)
+    assert [plan.values["configs"] for plan in plans] == ["weak/dp.yaml", "strong/dp.yaml"]
+
+
 def test_a_config_is_also_found_in_the_working_directory(
     beside: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,6 +181,16 @@ def test_a_key_changes_with_the_table_of_attributes(data: Path) -> None:
     before = key_of(config(data, attack__attributes=str(table)))
     table.write_text("sex\nf\n")
     assert key_of(config(data, attack__attributes=str(table))) != before
+
+
+def test_a_key_changes_with_a_table_in_the_home_of_the_user(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(data.parent))
+    (data.parent / "table.csv").write_text("sex\nF\n")
+    before = key_of(config(data, attack__attributes="~/table.csv"))
+    (data.parent / "table.csv").write_text("sex\nM\n")
+    assert key_of(config(data, attack__attributes="~/table.csv")) != before
 
 
 def test_one_folder_cannot_hold_two_stand_ins(data: Path) -> None:

@@ -11,24 +11,31 @@ from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
 from leakage.page.wording import in_words, slug, with_limits
 from leakage.reading.schema import Difference, Report, Run, Tradeoff
+from leakage.reading.settings import rules_of
+
+_OTHER = ", rules of the game no. "  # of charts whose titles are the same else
 
 
 def frontiers(report: Report) -> list[Picture]:
-    """Utility against gain, a chart for every data set, secret and k of two runs or more."""
+    """Utility against gain, a chart for all data and rules of the game of two runs or more."""
     runs = {run.name: run for run in report.runs}
-    groups: dict[tuple[str, str, int, int, str], list[Tradeoff]] = {}
+    groups: dict[tuple[str, bool, str, int, int, str, str], list[Tradeoff]] = {}
     for one in report.frontier:
         run = runs[one.run]
-        place = (run.data, run.secret, run.k, run.others, one.metric)
+        game = (run.secret, run.k, run.others, rules_of(run))
+        place = (run.data, run.standin, *game, one.metric)
         groups.setdefault(place, []).append(one)
     found: list[Picture] = []
     series: dict[str, int] = {}  # a defense has one mark in all charts
-    for (data, secret, k, others, metric), group in sorted(groups.items()):
-        title = f"{data}, {secret}, k = {k}{f' + {others} of others' if others else ''}"
+    for (data, standin, secret, k, others, _, metric), group in sorted(groups.items()):
+        title = f"{data}{' (stand-in)' * standin}, {secret}, k = {k}"
+        title += f" + {others} of others" if others else ""
         beside = [one for one in report.frontier if one.metric == metric]
         group = _named([(one, runs[one.run]) for one in group])
         if len(group) < 2:
             continue
+        if alike := sum(one.title.partition(_OTHER)[0] == title for one in found):
+            title += f"{_OTHER}{alike + 1}"
         marks = [series.setdefault(one.label, len(series)) for one in group]
         drawing = frontier(f"frontier-{len(found)}", title, group, marks, beside)
         if drawing is None:

@@ -15,6 +15,7 @@ _FILE = re.compile(r"(?:(attack|run)|audit)(_\d+)?\.(csv|json)")
 _PLAYED = re.compile(rb"^(attack|audit):", re.M)
 _EVALUATED = re.compile(rb"^verbose:", re.M)  # a key of validate and test alone
 _SWEEP = "sweep.json"  # names the cells of a sweep; folders of earlier ones stay beside them
+CELL = "cell.yaml"  # the config of a cell, from before it is played
 _WITHIN = {"attack", "checkpoints", "canaries"}  # folders of a run in which there is no other
 
 
@@ -109,7 +110,7 @@ def _below(folder: Path) -> Iterator[Place]:
 
 
 def _of_sweep(folder: Path) -> Iterator[Place]:
-    """The games of the cells that a sweep has played so far, in the order of its grid."""
+    """The games of all cells of a sweep, in the order of its grid; also of those not played yet."""
     path = folder / _SWEEP
     try:
         cells = {cell["folder"]: cell["name"] for cell in json.loads(path.read_bytes())["cells"]}
@@ -118,8 +119,15 @@ def _of_sweep(folder: Path) -> Iterator[Place]:
             f"{path}: it does not name the cells of a sweep; start the sweep again, which writes it"
         ) from error
     for inside, name in cells.items():
-        for place in _below(folder / inside):
+        for place in list(_below(folder / inside)) or [_unplayed(folder / inside)]:
             yield replace(place, cell=name)
+
+
+def _unplayed(folder: Path) -> Place:
+    """A cell that has left no figures and no config of its own: nothing is sure of it."""
+    path = folder / CELL
+    asked = _PLAYED.search(path.read_bytes()) if path.is_file() else None
+    return Place(folder, audits=asked is not None and asked[1] == b"audit")
 
 
 def _played(folder: Path, files: Sequence[str]) -> Iterator[Place]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from leakage.reading.labels import Labels
 from leakage.reading.schema import Figure, Run, Tradeoff
+from leakage.reading.settings import rules_of
 
 _ACCURACIES = ("test_accuracy", "validation_accuracy", "val_accuracy", "val_acc")
 
@@ -52,7 +53,8 @@ def _placed(run: Run, labels: Labels) -> Tradeoff | None:
 
 def _question(run: Run) -> tuple[object, ...]:
     useful = utility_of(run)
-    return run.data, run.standin, run.secret, run.k, run.others, useful and useful[0]
+    place = run.data, run.standin, run.secret, run.k, run.others
+    return *place, rules_of(run), useful and useful[0]
 
 
 def _better(one: Tradeoff, other: Tradeoff) -> bool:

@@ -102,9 +102,10 @@ def judge(report: Report, conditions: Sequence[Condition]) -> Outcome:
         if name not in known:
             raise LeakageError(f"--fail-if: no run has a metric {name!r}; {nearest(name, known)}")
         for run in report.runs:
-            if bool(run.audit) != (name == EPSILON) and (run.audit or run.guessers):
-                continue
             found = _figures(run).get(name, [])
+            other = bool(run.audit) != (name == EPSILON) and (run.audit or run.guessers)
+            if other and not found:
+                continue
             numbers = [(_asked(figure, condition), where) for figure, where in found]
             sure = [(number, where) for number, where in numbers if number is not None]
             if not sure or len(sure) < len(numbers):

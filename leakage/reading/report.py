@@ -13,8 +13,9 @@ from leakage.reading.claims import Family, family_of
 from leakage.reading.curves import curves_of
 from leakage.reading.finding import names_of, places_in
 from leakage.reading.frontier import frontier_of
+from leakage.reading.guessers import value_of
 from leakage.reading.labels import Labels
-from leakage.reading.runs import FINISHED, Files, read_run
+from leakage.reading.runs import FINISHED, UNKNOWN, Files, read_run
 from leakage.reading.schema import Difference, Report, Run
 from leakage.reading.verdicts import STANDIN, sentences
 
@@ -59,8 +60,9 @@ def _title(runs: Sequence[Run]) -> str:
         some = list(dict.fromkeys(names))
         return some[0] if len(some) == 1 else f"{len(some)} {{}}"
 
-    secrets = listed([run.secret for run in runs]).format("secrets")
-    data = listed([run.data for run in runs]).format("data sets")
+    told = [run for run in runs if run.data != UNKNOWN] or runs
+    secrets = listed([run.secret for run in told]).format("secrets")
+    data = listed([run.data for run in told]).format("data sets")
     runs_of = f", {len(runs)} runs" if len(runs) > 1 else ""
     return f"What gradients leak: {secrets} in {data}{runs_of}"
 
@@ -68,7 +70,8 @@ def _title(runs: Sequence[Run]) -> str:
 def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
     """What the reader has to know of the whole."""
     runs = [files.run for files in found]
-    data = Counter(f"{run.data}{' (a stand-in)' * run.standin}" for run in runs)
+    told = [run for run in runs if run.data != UNKNOWN]
+    data = Counter(f"{run.data}{' (a stand-in)' * run.standin}" for run in told)
     if len(data) > 1:
         each = ", ".join(f"{count} on {name}" for name, count in data.items())
         yield f"The runs are of several data sets ({each}): figures of one say nothing of another."
@@ -89,10 +92,32 @@ def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
             " itself. They account for the records that trials share, not for another training run"
             " or another seed."
         )
+    yield from _outdone(runs)
     for name, reasons in family.unclaimed.items():
         yield f"{name}: nothing is claimed of some adversaries, {'; '.join(reasons)}."
     if any(files.epsilons for files in found):
         yield (
             "An audit's epsilon is one of its record or attribute against an observer who knows"
             " whose batch a release is of; it is no bound on what a secret of many records loses."
+        )
+
+
+def _outdone(runs: Sequence[Run]) -> Iterator[str]:
+    """Baselines that are no rivals in their game, where they tell more than the strongest does."""
+    found: dict[str, int] = {}
+    for run in runs:
+        strongest, others = run.strongest, run.guessers
+        if strongest is None or not strongest.rival:
+            continue
+        place = (strongest.round, strongest.rounds)
+        for one in (g for g in others if not g.knowledge and (g.round, g.rounds) == place):
+            level = value_of(strongest, "auroc") - value_of(strongest, "gain")
+            if value_of(one, "auroc") > level + 1e-9:
+                found[one.adversary] = found.get(one.adversary, 0) + 1
+    for name, count in found.items():
+        yield (
+            f"In {count} of {len(runs)} runs {name} guesses better without gradients than the"
+            " baseline that the gain of the strongest adversary is over. It is no rival there, as"
+            " it needs what adversaries of that game do not know (the other features of the"
+            " records); so no gain is one over it."
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from leakage.knowledge import CEILING, INFORMATION
-from leakage.reading.finding import Place
+from leakage.reading.finding import CELL, Place
 from leakage.reading.guessers import (
     AWARE,
     SEEN,
@@ -27,6 +27,8 @@ from leakage.report.epsilons import EpsilonRow
 from leakage.report.rows import Row
 
 FINISHED, UNFINISHED = "finished", "unfinished"
+UNKNOWN = "unknown"
+"""The data of a run that has left no word of them."""
 _CEILING = "composition_ceiling"  # beside asr_ceiling, which is of DP
 _CLASS, _UNIT = "class ", "unit "
 
@@ -60,7 +62,8 @@ def read_run(place: Place, name: str) -> Files:
         name: unique in the report.
     """
     told, no_told = read_json(place.told)
-    config, text = read_config(place.folder)
+    asked = place.folder / "config.yaml"
+    config, text = read_config(asked if asked.exists() else place.folder / CELL)
     game = told.get("game") or config.get("audit" if place.audits else "attack") or {}
     rows: list[Row] = []
     epsilons: list[EpsilonRow] = []
@@ -78,7 +81,7 @@ def read_run(place: Place, name: str) -> Files:
         name=name,
         folder=str(place.folder),
         state=UNFINISHED if faults else FINISHED,
-        data=str(told.get("data") or str(data.get("class_path", "unknown")).split(".")[-1]),
+        data=str(told.get("data") or str(data.get("class_path", UNKNOWN)).split(".")[-1]),
         standin=bool(told.get("standin", (data.get("init_args") or {}).get("standin", False))),
         secret=_secret(game),
         k=int(game.get("k") or 0),

@@ -178,7 +178,8 @@ class Tradeoff:
         utility: accuracy on held-out records where there is one, else the metric of that name.
         metric: its name.
         gain: of the strongest adversary.
-        best: whether no other run of the same data, secret and k has more utility and less gain.
+        best: whether no other run of the same data and rules of the game has more utility and less
+            gain.
     """
 
     run: str

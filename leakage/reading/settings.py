@@ -8,10 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from leakage.reading.runs import Files
+from leakage.reading.schema import Run
 
 _FREE = {"background", "cores", "memory", "curve_k", "curve_clients", "layer_map"}
 """Rules that change no figure of the game itself."""
 _PARTS = ("model", "data", "optimizer", "lr_scheduler")
+_TRAINED = (
+    *("max_epochs", "min_epochs", "max_steps", "min_steps", "max_time", "fast_dev_run"),
+    *("limit_train_batches", "overfit_batches", "accumulate_grad_batches", "precision"),
+    *("gradient_clip_val", "gradient_clip_algorithm", "devices", "num_nodes", "callbacks"),
+)
+"""What a Trainer changes of a model; the rest says how it is shown and where it runs."""
 _PLACES = re.compile(
     r"data\.(root|shadow_root|num_workers|download|download_url)|model\.bottleneck\b.*"
 )
@@ -31,12 +38,19 @@ def settings_of(files: Files) -> dict[str, Any]:
     for part in _PARTS:
         found |= dict(_leaves(files.config.get(part), part))
     trainer = files.config.get("trainer") or {}
-    found |= {f"trainer.{name}": trainer.get(name) for name in ("max_epochs", "max_steps")}
+    found |= {f"trainer.{name}": trainer.get(name) for name in _TRAINED}
     return (
         found
         | numbers_of(files.run.defense)
         | {"defense": _NUMBER.sub(rf"\1={_VARIES}", files.run.defense)}
     )
+
+
+def rules_of(run: Run) -> str:
+    """The rules of a game as text, which is the same for runs with one and the same question."""
+    free = _FREE | {"seed"}
+    rules = {name: value for name, value in run.settings.items() if name not in free}
+    return json.dumps(rules, sort_keys=True, default=str)
 
 
 def numbers_of(defense: str) -> dict[str, float]:

@@ -69,10 +69,10 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
     return (content, "") if isinstance(content, dict) else ({}, f"{path.name}: it has no names")
 
 
-def read_config(folder: Path) -> tuple[dict[str, Any], str]:
+def read_config(path: Path) -> tuple[dict[str, Any], str]:
     """The config of a run as values and as text; empty where there is none that can be read."""
     try:
-        text = (folder / "config.yaml").read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
         content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}, ""

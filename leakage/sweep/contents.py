@@ -37,7 +37,7 @@ class Contents:
             config: of one cell, as plain values, whose data are there.
         """
         told = {
-            key: self._of(value) if is_path(key, value) else value
+            key: self._of(_read_as(key, value)) if is_path(key, value) else value
             for key, value in settings_of(config)
             if key.replace(".init_args", "") not in _IDLE
         }
@@ -52,15 +52,16 @@ class Contents:
         """
         for key, value in settings_of(config):
             if is_path(key, value):
-                found = digest_of_files(Path(value))
-                if self._known.setdefault(Path(value).resolve(), found) != found:
+                path = _read_as(key, value)
+                found = digest_of_files(path)
+                if self._known.setdefault(path.resolve(), found) != found:
                     raise LeakageError(
                         f"{key}: cells want different made-up files in one folder, {value}; give"
                         " each of them a folder of its own"
                     )
 
-    def _of(self, name: str) -> str:
-        path = Path(name).resolve()
+    def _of(self, path: Path) -> str:
+        path = path.resolve()
         if path not in self._known:
             self._known[path] = digest_of_files(path)
         return self._known[path]
@@ -80,7 +81,12 @@ def settings_of(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 def is_path(key: str, value: Any) -> bool:
     """Whether a setting names data: a file or folder that is there."""
     named = isinstance(value, str) and value != ""
-    return named and (key.startswith("data.") or key in _TABLES) and Path(value).exists()
+    return named and (key.startswith("data.") or key in _TABLES) and _read_as(key, value).exists()
+
+
+def _read_as(key: str, value: str) -> Path:
+    """Where a setting is looked for: in the name of a table ~ is the home of the user."""
+    return Path(value).expanduser() if key in _TABLES else Path(value)
 
 
 def digest_of_files(path: Path) -> str:

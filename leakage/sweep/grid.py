@@ -46,6 +46,8 @@ def plans_of(sweep: Sweep, beside: Path) -> list[Plan]:
     """
     base = _config_words("base", sweep.base, beside)
     overrides = [_word(key, value) for key, value in sweep.settings.items()]
+    stems = [_told(CONFIGS, files) for files in sweep.axes.get(CONFIGS, [])]
+    whole = len(set(stems)) < len(stems)  # files of several folders may share a name
     plans = []
     for chosen in product(*sweep.axes.values()):
         given = dict(zip(sweep.axes, chosen, strict=True))
@@ -53,7 +55,7 @@ def plans_of(sweep: Sweep, beside: Path) -> list[Plan]:
         words = [_word(key, value) for key, value in given.items() if key != CONFIGS]
         plans += [
             Plan(
-                {key: _told(key, value) for key, value in given.items()},
+                {key: _told(key, value, whole=whole) for key, value in given.items()},
                 seed,
                 [sweep.command, *base, *files, *overrides, *words, f"--seed_everything={seed}"],
             )
@@ -80,8 +82,8 @@ def _word(key: str, value: Any) -> str:
     return f"--{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _told(key: str, value: Any) -> str:
-    """A value in words.
+def _told(key: str, value: Any, *, whole: bool = False) -> str:
+    """A value in words, config files by their whole names where asked for.
 
     >>> _told("configs", []), _told("configs", ["defenses/dp.yaml"]), _told("attack.k", 4)
     ('none', 'dp', '4')
@@ -89,7 +91,7 @@ def _told(key: str, value: Any) -> str:
     'Pruning {"keep": 0.1}'
     """
     if key == CONFIGS:
-        return "+".join(Path(name).stem for name in value) or "none"
+        return "+".join(name if whole else Path(name).stem for name in value) or "none"
     if isinstance(value, dict) and "class_path" in value:
         arguments = [json.dumps(value["init_args"])] if value.get("init_args") else []
         return " ".join([str(value["class_path"]).rpartition(".")[2], *arguments])

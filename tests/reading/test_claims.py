@@ -124,3 +124,19 @@ def test_a_static_adversary_is_no_part_of_the_verdict(tmp_path: Path) -> None:
 def test_holm_is_monotone_and_never_above_one() -> None:
     assert holm([0.5, 0.001, 0.5]) == [1.0, 0.003, 1.0]
     assert holm([]) == []
+
+
+def test_a_baseline_that_is_no_rival_and_guesses_better_is_named(tmp_path: Path) -> None:
+    answers, truth, draws = drawn(np.random.default_rng(7), [0.2, 0.6, 2.0])
+    rows = rows_of(dict(zip([LABELS, "Forest", "imputation"], answers, strict=True)), truth, draws)
+    told = [
+        replace(row, knowledge="") if row.adversary == "imputation" else row
+        for row in rows
+        if row.adversary != "imputation" or (row.knowledge, row.metric) == ("static", "auroc")
+    ]
+    weak = [row for row in rows if row.adversary != "imputation"]
+    runs = [leave(tmp_path / "known", told), leave(tmp_path / "unknown", weak)]
+    said = [note for note in report_of(runs).notes if "imputation" in note]
+    assert len(said) == 1
+    assert said[0].startswith("In 1 of 2 runs imputation guesses better without gradients than")
+    assert not any("no rival" in note for note in report_of(runs[1:]).notes)

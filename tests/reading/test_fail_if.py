@@ -111,3 +111,11 @@ def test_epsilon_is_what_the_headline_of_an_audit_has_proven(report: Report) -> 
     assert judge(both, [condition_of("gain > 2"), condition_of("epsilon > 2")]).lacking == []
     infinite = replace(audit, audit=[row(Figure(float("inf")), True)])
     assert met(replace(report, runs=[infinite]), "epsilon > 100") != []
+
+
+def test_no_metric_is_passed_over_because_of_the_kind_of_its_run(report: Report) -> None:
+    row = Audited("natural", "one_run", 1.0, 1e-5, Figure(3.0, 1.5), True, True)
+    audit = Run("audit", "", "finished", "Drawn", False, "membership", 4, 0, "DP", audit=[row])
+    audit = replace(audit, privacy={"delta": 1e-5})
+    assert met(replace(report, runs=[audit]), "delta > 1e-6") != []
+    assert met(replace(report, runs=[*report.runs, audit]), "delta > 1e-6") != []

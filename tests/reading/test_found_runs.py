@@ -14,6 +14,7 @@ from drawn_runs import LABELS, drawn_run
 
 from leakage.errors import LeakageError
 from leakage.reading.finding import names_of, places_in
+from leakage.reading.gate import condition_of, judge
 from leakage.reading.report import report_of
 from leakage.reading.serial import as_json
 
@@ -57,7 +58,11 @@ def test_of_a_sweep_the_cells_that_it_names_are_read_under_their_names(
     cells = [{"name": name, "folder": folder} for name, folder in named.items()]
     path = tmp_path / "sweep/sweep.json"
     path.write_text(json.dumps({"cells": cells}))
-    assert names_of(places_in([tmp_path])) == ["k=1", "k=4"]
+    assert names_of(places_in([tmp_path])) == ["k=1", "k=4", "k=16"]
+    report = report_of([tmp_path])  # a cell that failed before its first figure is not passed over
+    assert [run.state for run in report.runs] == ["finished", "finished", "unfinished"]
+    assert not any("several data sets" in note for note in report.notes)
+    assert judge(report, [condition_of("gain > 2")]).lacking != []
     shutil.copytree(tmp_path / "sweep", tmp_path / "again")
     assert names_of(places_in([tmp_path]))[0] == "again/cells/b"
     path.write_text("[]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from drawn_runs import LABELS, drawn, leave, rows_of
 from leakage.answered import Answered, answered_file, read_answered
 from leakage.metrics.intervals import Draws, Floats, Ints
 from leakage.metrics.ranking import auroc, gain
+from leakage.page.charts import frontiers
 from leakage.reading.report import report_of
 from leakage.reading.schema import Curve, Report
 
@@ -131,6 +133,18 @@ def test_the_frontier_leaves_out_who_is_beaten_in_both(tmp_path: Path) -> None:
     }
 
 
+def test_a_weaker_attack_is_no_better_defense(tmp_path: Path) -> None:
+    for batches, strength in ((50, 0.1), (1500, 2.0)):
+        run = tmp_path / f"n{batches}"
+        run_with(run, strength, "none", {"test_accuracy": 0.9}, shadow_batches=batches)
+    report = report_of([tmp_path])
+    assert [tradeoff.best for tradeoff in report.frontier] == [True, True]
+    assert frontiers(report) == []  # each of them alone with its question
+    run_with(tmp_path / "seed", 2.0, "none", {"test_accuracy": 0.8}, shadow_batches=50, seed=1)
+    placed = {t.run: t.best for t in report_of([tmp_path]).frontier}
+    assert placed == {"n50": True, "n1500": True, "seed": False}
+
+
 def curves_in(report: Report, against: str, metric: str) -> list[Curve]:
     return [c for c in report.curves if (c.against, c.metric) == (against, metric)]
 
@@ -152,6 +166,14 @@ def test_a_curve_stands_against_the_one_number_in_which_runs_differ(tmp_path: Pa
         for point in curve.points:
             guessers = by_name[point.run].guessers
             assert point.figure == next(g for g in guessers if g.adversary == name).figures["auroc"]
+
+
+def test_runs_that_were_trained_otherwise_share_no_curve(tmp_path: Path) -> None:
+    for n, clip in ((100, None), (1000, 1.0)):
+        run = run_with(tmp_path / f"n{n}", 1.0, "none", {}, shadow_batches=n)
+        trainer = {"max_epochs": 2, "gradient_clip_val": clip}
+        (run / "config.yaml").write_text(json.dumps({"trainer": trainer}))
+    assert curves_in(report_of([tmp_path]), "shadow_batches", "auroc") == []
 
 
 def test_the_numbers_of_a_defense_are_settings_and_static_stands_apart(tmp_path: Path) -> None:
