@@ -34,8 +34,9 @@ if name == "bad":
     sys.exit(2)
 if name == "silent":
     sys.exit(0)
-(folder / "attack.csv").write_text("round,k,layers,group,knowledge,metric,value\\n"
-                                   "0,1,all,all,static,auroc,0.75\\n")
+(folder / "attack.csv").write_text("round,k,others,layers,group,knowledge,metric,value\\n"
+                                   "0,1,0,all,all,static,auroc,0.8\\n"
+                                   "0,1,0,all,all,adaptive,auroc,0.75\\n")
 """
 SWEEP = """
 import os, sys

@@ -22,10 +22,11 @@ def verdict(report: Report) -> list[str]:
     leaking = {claim.run for claim in report.claims if claim.holds}
     many = f"In {len(leaking)} of {len(claimed)} runs" if leaking else "In no run"
     said = [
-        f"{many} is an adversary shown to beat the best guess without gradients (at 5% over all"
-        f" {len(report.claims)} statements of this report, Holm)."
+        f"{many} is an adversary shown to beat the best baseline, which has no gradients but all"
+        f" else that it knows (at 5% over all {len(report.claims)} statements of this report,"
+        " Holm)."
     ]
-    said += _most([run for run in report.runs if run.name in leaking], called(report.runs))
+    said += _most([claim for claim in report.claims if claim.holds], called(report.runs))
     if len(claimed) > len(leaking):
         said.append(
             "Where none of the listed adversaries is shown to, that is no proof that none can."
@@ -36,19 +37,15 @@ def verdict(report: Report) -> list[str]:
     return said
 
 
-def _most(runs: Sequence[Run], titles: Mapping[str, str]) -> list[str]:
-    """Who gained most in the last round, in words; an earlier one may have leaked more."""
-    found = [(run.name, run.strongest) for run in runs if run.strongest]
-    gains = [one.figures.get("gain", Figure(None)) for _, one in found]
-    values = [-1.0 if gain.value is None else gain.value for gain in gains]
-    if not values:
+def _most(claims: Sequence[Claim], titles: Mapping[str, str]) -> list[str]:
+    """The largest gain of those that are claimed, in words."""
+    best = max(claims, key=lambda claim: claim.gain.value or 0.0, default=None)
+    if best is None or best.gain.value is None:
         return []
-    most = values.index(max(values))
-    run, strongest = found[most]
     return [
-        f"In the last round most was gained by {strongest.adversary} in the run “{titles[run]}”:"
-        f" {with_limits(gains[most], signed=True)}, to an AUROC of"
-        f" {with_limits(strongest.figures.get('auroc'))}."
+        f"The largest gain of these is that of {best.adversary} in the run “{titles[best.run]}”,"
+        f" {best.place}: {with_limits(best.gain, signed=True)}, to an AUROC of"
+        f" {with_limits(best.auroc)}."
     ]
 
 
@@ -87,7 +84,7 @@ def summary(report: Report) -> Table:
         Column("defense", fold=True),
         Column("AUROC [95%]", "number", fold=True),
         Column("gain [95%]", "signed", fold=True),
-        Column("leak shown", fold=True),
+        Column("leak shown, statements", fold=True),
         Column("epsilon at least", fold=True),
         Column("utility [95%]", "number", fold=True),
         Column("state", fold=True),
@@ -111,7 +108,7 @@ def _epsilons(run: Run) -> str:
 
 def _claimed(report: Report, run: Run) -> str:
     mine = [claim.holds for claim in report.claims if claim.run == run.name]
-    return ("yes" if any(mine) else "no") if mine else ""
+    return f"{'yes' if any(mine) else 'no'}, {sum(mine)} of {len(mine)}" if mine else ""
 
 
 def statements(claims: Sequence[Claim], file: str) -> Table:

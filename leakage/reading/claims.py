@@ -95,6 +95,9 @@ def family_of(runs: Sequence[Files]) -> Family:
             statement.p,
             p,
             p < 1 - LEVEL,
+            when(statement.guesser),
+            statement.guesser.figures["gain"],
+            statement.guesser.figures["auroc"],
         )
         for statement, p in zip(statements, corrected, strict=True)
     ]

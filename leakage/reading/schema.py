@@ -202,6 +202,9 @@ class Claim:
         p: two-sided, before the correction; 1 where the gain is not above 0.
         p_holm: after it.
         holds: whether it is claimed at 5% over the report.
+        place: the round or rounds that it is about, in words.
+        gain: that it is about, with its own 95% interval.
+        auroc: that the gain led to.
     """
 
     run: str
@@ -211,6 +214,9 @@ class Claim:
     p: float
     p_holm: float
     holds: bool
+    place: str = ""
+    gain: Figure = field(default_factory=lambda: Figure(None))
+    auroc: Figure = field(default_factory=lambda: Figure(None))
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from leakage.knowledge import HEADLINE
 from leakage.sweep.cells import TABLE, Cell
 from leakage.writing import write_whole
 
@@ -55,8 +56,9 @@ def listed(cells: Iterable[Cell]) -> str:
 def strongest(cell: Cell) -> str:
     """What a finished cell found, in two words for people who wait for the others.
 
-    The largest AUROC (or share of right guesses, where the secret has none) of an adversary in the
-    last round by itself or in all rounds together; of an audit the epsilon that it proves.
+    The largest AUROC (or share of right guesses, where the secret has none) of an adversary that
+    knows of the defense, in the last round by itself or in all rounds together; of an audit the
+    epsilon that it proves.
     """
     if cell.command == "audit":
         told = [row for row in _read(cell, TABLE["audit"]) if row["headline"] == "True"]
@@ -67,8 +69,9 @@ def strongest(cell: Cell) -> str:
     mine = [
         row
         for row in rows
-        if row["knowledge"] and row["value"] and row["round"] == last["round"]
-        if (row["layers"], row["group"], row["k"]) == ("all", "all", first["k"])
+        if row["knowledge"] in HEADLINE and row["value"] and row["round"] == last["round"]
+        if (row["layers"], row["group"]) == ("all", "all")
+        if (row["k"], row["others"]) == (first["k"], first["others"])
     ]
     for metric in ("auroc", "asr"):
         values = [float(row["value"]) for row in mine if row["metric"] == metric]

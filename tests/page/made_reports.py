@@ -132,6 +132,9 @@ def several() -> Report:
             0.0102 if held else 0.4711,
             0.0408 if held else 0.9422,
             held,
+            "round 0 alone",
+            Figure(0.3 if run.defense == "none" else 0.01, 0.004, 0.31),
+            Figure(0.987, 0.98, 0.99),
         )
         for run in runs
         for held in [run.defense != "DP(clip=1, sigma=2)"]

@@ -116,7 +116,7 @@ def test_the_band_of_bits_goes_from_the_floor_to_the_ceiling_or_to_all() -> None
 
 
 def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> None:
-    chart = drawing("Adult, property_sex, k = 16")
+    chart = drawing("Adult (stand-in), property_sex, k = 16")
     across, up = scale(ticks(chart, "x")), scale(ticks(chart, "y"))
     tradeoffs = made_reports.several().frontier
     crosses = chart.all("line", "whisker")
@@ -141,7 +141,7 @@ def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> No
 
 
 def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
-    chart = drawing("Adult, property_sex, k = 16")
+    chart = drawing("Adult (stand-in), property_sex, k = 16")
     labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
     assert [t.text for t in labels] == ["none", "DP", "Pruning", "Sign"]
     boxes = [

@@ -88,14 +88,14 @@ def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
     assert found["Sign"] == [
         "0.994 [0.988, 1.001]",
         "+0.091 [+0.077, +0.104]",
-        "yes",
+        "yes, 1 of 1",
         NONE,
         "0.833 [0.828, 0.838]",
     ]
     assert found["DP"] == [
         "0.677 [0.657, 0.697]",
         "-0.227 [-0.267, -0.187]".replace("-", "\N{MINUS SIGN}"),
-        "no",
+        "no, 0 of 1",
         "1.361 (sigma 1), 0.642 (sigma 2)",
         "0.764 [0.759, 0.769]",
     ]
@@ -115,8 +115,9 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     assert verdict["single"] == REPORTS["single"].runs[0].sentences
     assert verdict["several"][0].startswith("In 3 of 4 runs is an adversary shown to beat")
     assert "over all 4 statements" in verdict["several"][0]
-    assert verdict["several"][1].startswith("In the last round most was gained by BoostedTrees")
-    assert "BoostedTrees in the run “Sign()”: +0.091 [+0.077, +0.104]" in verdict["several"][1]
+    assert verdict["several"][1].startswith(
+        "The largest gain of these is that of BoostedTrees in the run “none”, round 0 alone: +0.300"
+    )
     assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
     assert "no proof that none can" in verdict["nothing"][1]
     assert verdict["nothing"][2].startswith("2 runs are not whole")
