@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import pickle
 import queue
 import threading
@@ -38,7 +39,10 @@ class _Worker:
 
     def say(self, message: object) -> None:
         with self._lock:  # logs come from the threads of adversaries too
-            self._line.send_bytes(pickle.dumps(message))
+            try:
+                self._line.send_bytes(pickle.dumps(message))
+            except OSError:  # the parent is gone, and nobody is left to be told
+                os._exit(0)
 
     def take(self, message: Open | Play) -> None:
         if isinstance(message, Open):
