@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from leakage.errors import LeakageError
 from leakage.gradients.shared import read_shared_gradient, write_shared_gradient
+from leakage.ranks import lost
 
 Kind = TypeVar("Kind")
 _STARTER = "LEAKAGE_STARTER"  # the process that starts the other ranks of its machine
@@ -71,7 +72,7 @@ def ends_of_others() -> Iterator[None]:
         within = Path(frame.f_code.co_filename).is_relative_to(Path(dist.__file__).parent)
         if not (within and _connected()):
             raise
-        raise _lost(error) from error
+        raise lost(rank(), error) from error
 
 
 class Clients(DDPStrategy):
@@ -248,15 +249,7 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise _lost(error) from error
-
-
-def _lost(error: RuntimeError) -> LeakageError:
-    reason = str(error).partition("\n")[0]
-    return LeakageError(
-        f"trainer.devices: rank {rank()} has lost another one, which says why if it could"
-        f" ({reason})"
-    )
+        raise lost(rank(), error) from error
 
 
 def _copy_from_first(tensors: Sequence[Tensor]) -> None:

@@ -16,6 +16,14 @@ LOST = "has lost another one"
 """What a process says of which another one can say more."""
 
 
+def lost(rank: int, error: RuntimeError) -> LeakageError:
+    """What a rank says whose connection to another one was closed."""
+    reason = str(error).partition("\n")[0]
+    return LeakageError(
+        f"trainer.devices: rank {rank} {LOST}, which says why if it could ({reason})"
+    )
+
+
 class Ranks:
     """The processes of a group; without one, this process alone.
 
@@ -52,10 +60,7 @@ class Ranks:
         try:
             all_gather_object(told, (mine, said), group=self._group)
         except RuntimeError as closed:
-            reason = str(closed).partition("\n")[0]
-            raise error or LeakageError(
-                f"trainer.devices: rank {self.rank} {LOST}, which says why if it could ({reason})"
-            ) from closed
+            raise error or lost(self.rank, closed) from closed
         if error is not None:
             raise error
         for rank, (_, other) in enumerate(told):

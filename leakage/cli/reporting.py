@@ -11,6 +11,7 @@ from pathlib import Path
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from leakage.cli.errors import one_sentence
+from leakage.cli.overview import PROG
 from leakage.errors import LeakageError, nearest
 from leakage.reading.gate import condition_of, judge
 from leakage.reading.report import report_of
@@ -69,7 +70,7 @@ def report(words: Sequence[str]) -> int:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
-        prog="python -m leakage report",
+        prog=f"{PROG} report",
         description=_ABOUT,
         formatter_class=_Help,
         exit_on_error=False,

@@ -22,6 +22,7 @@ from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
 from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.overview import PROG
 from leakage.cli.resolving import Resolved, resolver_of
 from leakage.errors import LeakageError
 from leakage.sweep.board import Board
@@ -60,7 +61,7 @@ def sweep(words: Sequence[str]) -> None:
         finished = join(cells, out / "sweep.parquet")
     print(f"{finished} of {len(cells)} cells are finished, {earlier} of them were before")
     if finished:
-        print(f"figures: {out / 'sweep.parquet'}; next: python -m leakage report {out}")
+        print(f"figures: {out / 'sweep.parquet'}; next: {PROG} report {out}")
     failed = [cell for cell in cells if not cell.finished]
     for cell in failed:
         said = board.standings[cell.key].sentence
@@ -73,7 +74,7 @@ def sweep(words: Sequence[str]) -> None:
 def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
     """The settings, and the folder that their config files are looked for in first."""
     parser = ArgumentParser(
-        prog="python -m leakage sweep",
+        prog=f"{PROG} sweep",
         description=_ABOUT,
         exit_on_error=False,
         allow_abbrev=False,
@@ -157,7 +158,7 @@ def _stopping(words: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        command = f"python -m leakage sweep {shlex.join(words)}"
+        command = f"{PROG} sweep {shlex.join(words)}"
         print(f"stopped; it goes on from here with: {command}", file=sys.stderr)
         sys.exit(128 + error.args[0])
     finally:

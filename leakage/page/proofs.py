@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from leakage.audit.names import EXACT, theory_of
 from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Band, Mark, Row, ranges
@@ -145,13 +146,16 @@ def audit(run: Run, identity: str, file: str) -> Picture | None:
 
 def _epsilons(run: Run, row: Audited) -> tuple[float | None, float | None, float | None]:
     """Proven at least, of this pair, and at most by DP."""
-    theory = "add_or_remove" if run.secret == "membership" else "replace_one"
     found = {
         (other.estimator, other.canary): other.epsilon.value
         for other in run.audit
         if other.sigma == row.sigma
     }
-    return lower(row.epsilon), found.get(("exact", row.canary)), found.get((f"theory_{theory}", ""))
+    return (
+        lower(row.epsilon),
+        found.get((EXACT, row.canary)),
+        found.get((theory_of(run.secret), "")),
+    )
 
 
 def _range(at_least: float | None, at_most: float | None) -> str:

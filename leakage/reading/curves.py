@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from leakage.audit.names import THEORY
+from leakage.audit.names import theory_of
 from leakage.knowledge import EITHER, MECHANISM, STATIC
 from leakage.reading.guessers import (
     AWARE,
@@ -125,8 +125,7 @@ def _epsilons(runs: Sequence[Files], labels: Labels) -> Iterator[Curve]:
         settings = settings_of(files) | {"sigmas": None}
         groups.setdefault(rest_of(settings, "sigma"), []).append(files)
     for some in groups.values():
-        first = some[0].epsilons[0]
-        claim = THEORY["add_or_remove" if first.secret == "membership" else "replace_one"]
+        claim = theory_of(some[0].epsilons[0].secret)
         label = labels.of(some[0].run, without="sigma")
         rows = [(row, files.run.name) for files in some for row in files.epsilons]
         for told, wanted in (
