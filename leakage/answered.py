@@ -1,4 +1,4 @@
-"""How each guesser orders the trials of a round, with their truth: what runs are compared by."""
+"""How each guesser orders the trials, with their truth: what runs are compared by."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from leakage.metrics.intervals import Draws, Floats, Ints
 
 @dataclass(frozen=True)
 class Answered:
-    """The trials of one round alone.
+    """The trials of one round alone, or of all rounds so far together.
 
     Args:
         values: the secret of each trial, int64 (n,).
-        draws: the units of each.
+        draws: the units of each; of all the rounds where they are together.
         rankings: by what is known of M (`either` where there is none; empty for a baseline) and by
             name, the log posterior by which trials are ordered, (n, c).
     """
@@ -48,9 +48,14 @@ class Answered:
         return save(whole, {"answered": json.dumps(told)})
 
 
-def answered_file(round_: int) -> str:
-    """The name of the file of a round, in the folder where the run keeps its rounds."""
-    return f"round_{round_:05d}.answered.safetensors"
+def answered_file(round_: int, rounds: str) -> str:
+    """The name of a file in the folder where the run keeps its rounds.
+
+    Args:
+        round_: epochs before the release.
+        rounds: `alone`, or `sum` of all rounds so far.
+    """
+    return f"round_{round_:05d}.{rounds}.answered.safetensors"
 
 
 def read_answered(path: Path) -> Answered | None:

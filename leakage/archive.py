@@ -68,9 +68,15 @@ class Archive:
         self._write(self._played(played.round), save_arrays(arrays, {"played": told}))
         self.drop_weights(played.round)
 
-    def keep_answered(self, round_: int, answered: Answered) -> None:
-        """Writes what was answered in a round, for whoever compares it with another run."""
-        self._write(self._folder / answered_file(round_), answered.packed())
+    def keep_answered(self, round_: int, answered: Mapping[str, Answered]) -> None:
+        """Writes what was answered in a round, for whoever compares it with another run.
+
+        Args:
+            round_: epochs before the release.
+            answered: in that round `alone`, and in the `sum` of all rounds so far.
+        """
+        for rounds, trials in answered.items():
+            self._write(self._folder / answered_file(round_, rounds), trials.packed())
 
     def drop_weights(self, round_: int) -> None:
         """Removes what a round was played on; a run that was killed may have left it."""

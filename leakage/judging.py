@@ -101,13 +101,15 @@ class Judge:
                 rival = best if knowledge else ""
                 attack = knowledge and layers == SEEN
                 worst = self._worst(given, units) if attack else ({}, {})
-                yield Graded(round_, rounds, knowledge, name, layers, rival, figures, *worst, given)
+                yield Graded(
+                    round_, rounds, knowledge, name, layers, rival, figures, *worst, given, draws
+                )
             key = self._strongest(answers)
             releases = 1 if rounds == "alone" else played
             side = self._game.knows_features
             view = information_view(key[1], graded[key], prior, releases, self._proof, side)
             nobody = answers[(), PRIOR, SEEN]
-            yield Graded(round_, rounds, (), INFORMATION, SEEN, "", view, {}, {}, nobody)
+            yield Graded(round_, rounds, (), INFORMATION, SEEN, "", view, {}, {}, nobody, draws)
 
     def _strongest(self, answers: dict[Key, Answer]) -> Key:
         """Of those who know of M, the one whose posterior is best on its calibrate batches.

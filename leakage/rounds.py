@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leakage.adversaries.posterior import Answer, Observed
-from leakage.metrics.intervals import Estimate
+from leakage.metrics.intervals import Draws, Estimate
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Graded:
         by_class: the share of right trials, by the name of the secret's value.
         exposed: the most exposed units, the worst first, by their numbers in the population.
         answer: the posterior itself, for curves.
+        draws: the units of each trial, in all the rounds that it is about.
     """
 
     round: int
@@ -42,6 +43,7 @@ class Graded:
     by_class: dict[str, Estimate]
     exposed: dict[int, Estimate]
     answer: Answer
+    draws: Draws
 
 
 Key = tuple[tuple[str, ...], str, str]

@@ -44,6 +44,7 @@ ORDER = (
     "adversaries",
     "metrics",
     "answered",
+    "predicted",
     "rounds",
     "rules",
     "dealing",

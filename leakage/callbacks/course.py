@@ -121,7 +121,7 @@ class Course:
             key, size = self.keys[snapshot.round], snapshot.size
             archive.keep_live(snapshot.round, key, snapshot.live, size)
 
-    def keep(self, played: Played, answered: Answered) -> None:
+    def keep(self, played: Played, answered: Mapping[str, Answered]) -> None:
         """Keeps a round that was played, and what was answered in it."""
         if not (archive := self._own()):
             return

@@ -9,7 +9,7 @@ from lightning import Trainer
 
 from leakage.audit.auditor import Auditor
 from leakage.audit.rules import AuditRules
-from leakage.callbacks.ledger import folder_of, writers_of
+from leakage.callbacks.surroundings import folder_of, writers_of
 from leakage.population import Population
 from leakage.report.canaries import canary_files
 from leakage.report.epsilon_figure import epsilon_figure

@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightning import Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
 
 from leakage.adversaries.looks import SEEN
 from leakage.callbacks.defend import Defend
-from leakage.callbacks.surroundings import callbacks_of
+from leakage.callbacks.surroundings import callbacks_of, folder_of, writers_of
 from leakage.callbacks.utility import Utility
 from leakage.game import Match
 from leakage.knowledge import CEILING, INFORMATION
@@ -34,7 +32,7 @@ from leakage.report.summary import summary_table
 from leakage.report.words import priced, spent, told
 from leakage.rounds import Graded
 from leakage.rules import Game
-from leakage.writing import keep_earlier
+from leakage.writing import keep_earlier, write_whole
 
 _SHOWN = ("auroc", "asr", "tpr_at_1fpr", "advantage", "gain", "bits", "mae", "rps", "top5")
 
@@ -223,9 +221,10 @@ class Ledger:
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = self.folder
         table, run = (folder / f"attack{self._suffix}.csv", folder / f"run{self._suffix}.json")
+        hits = folder / f"predicted{self._suffix}.safetensors"
         if not self._written and not goes_on:
-            keep_earlier(table)
-            keep_earlier(run)
+            for earlier in (table, run, hits):
+                keep_earlier(earlier)
         self._written = True
         write_rows(table, self.rows)
         metrics = trainer.callback_metrics.items()
@@ -236,6 +235,8 @@ class Ledger:
         settings, defense = self._game.settings, self._defense
         population, privacy = self._match.population, _spent(trainer)
         write_run(run, population, settings, defense, seconds, utility, privacy, plan)
+        for predicted in filter(None, (u.predicted for u in callbacks_of(trainer, Utility))):
+            write_whole(hits, predicted.packed(), private=True)
 
     def summary(self, trainer: Trainer) -> str:
         """The table that a run ends with, and where the files are."""
@@ -271,16 +272,6 @@ class Ledger:
 
 def _class(match: Match, found: re.Match[str]) -> str:
     return f"class {match.support[int(found[1])]}"
-
-
-def writers_of(trainer: Trainer) -> list[SummaryWriter]:
-    """Those of TensorBoard."""
-    return [log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
-
-
-def folder_of(trainer: Trainer) -> Path:
-    """Where the run leaves its files."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 def _priced(trainer: Trainer) -> dict[str, Estimate]:

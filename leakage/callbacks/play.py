@@ -208,7 +208,7 @@ class Play:
         if not trainer.is_global_zero:
             return
         if played.round not in self._provisional:
-            self._course.keep(played, self._answered(played, result.figures[0]))
+            self._course.keep(played, self._answered(result.figures[0]))
         self._tell(played)
         for match, figures in zip(self.player.matches, result.figures, strict=False):
             self._ledger.record(trainer, match, figures, played.step, played.size)
@@ -217,14 +217,15 @@ class Play:
         self._seconds["writing"] += time.perf_counter() - start
         self._write(trainer)
 
-    def _answered(self, played: Played, figures: Sequence[Graded]) -> Answered:
-        truth = self.player.match.truth
-        rankings = {
-            (named(result.knowledge), result.name): result.answer.ranking
-            for result in figures
-            if (result.rounds, result.layers) == ("alone", SEEN) and result.name != INFORMATION
-        }
-        return Answered(truth.values, truth.draws(played.guesses[0].units), rankings)
+    def _answered(self, figures: Sequence[Graded]) -> dict[str, Answered]:
+        """By `alone` and `sum`, as far as there are rounds to put together."""
+        found: dict[str, Answered] = {}
+        for result in figures:
+            if result.layers == SEEN and result.name != INFORMATION:
+                new = Answered(self.player.match.truth.values, result.draws, {})
+                rankings = found.setdefault(result.rounds, new).rankings
+                rankings[named(result.knowledge), result.name] = result.answer.ranking
+        return found
 
     def conclude(self, trainer: Trainer) -> None:
         """Ends the attack: what takes all rounds, and the table on the terminal."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import default_collate
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from leakage.errors import LeakageError
@@ -149,3 +152,13 @@ def _batch_hooks(trainer: Trainer, module: LightningModule) -> BatchHooks:
         if owner is not None:
             hooks.append(getattr(owner, name))
     return BatchHooks(tuple(hooks))
+
+
+def writers_of(trainer: Trainer) -> list[SummaryWriter]:
+    """Those of TensorBoard."""
+    return [log.experiment for log in trainer.loggers if isinstance(log, TensorBoardLogger)]
+
+
+def folder_of(trainer: Trainer) -> Path:
+    """Where the run leaves its files."""
+    return Path(trainer.log_dir or trainer.default_root_dir)

@@ -21,6 +21,7 @@ from leakage.gradients.state import State
 from leakage.metrics.intervals import Estimate
 from leakage.metrics.utility import accuracy, accuracy_loss
 from leakage.population import Population
+from leakage.predicted import Predicted
 from leakage.randomness import isolated
 
 _SPLITS = ("validation", "test")
@@ -80,6 +81,16 @@ class Utility(Callback):
         self._given = population
         self._population: Population | None = None
         self._judged: dict[str, Tensor] = {}  # by split, (3, n): index, label and unit
+
+    @property
+    def predicted(self) -> Predicted | None:
+        """What another run's utility can be compared with; None before the end of training."""
+        if not self.hits:
+            return None
+        return Predicted(
+            {split: table.numpy() for split, table in self._judged.items()},
+            {split: hits.numpy() for split, hits in self.hits.items()},
+        )
 
     @override
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

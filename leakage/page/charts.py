@@ -9,7 +9,7 @@ from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
-from leakage.page.wording import in_words, slug, with_limits
+from leakage.page.wording import OF_SEEDS, in_words, slug, with_limits
 from leakage.reading.schema import Difference, Report, Run, Tradeoff
 from leakage.reading.settings import rules_of
 
@@ -21,7 +21,7 @@ def frontiers(report: Report) -> list[Picture]:
     runs = {run.name: run for run in report.runs}
     groups: dict[tuple[str, bool, str, int, int, str, str], list[Tradeoff]] = {}
     for one in report.frontier:
-        run = runs[one.run]
+        run = runs[one.runs[0]]
         game = (run.secret, run.k, run.others, rules_of(run))
         place = (run.data, run.standin, *game, one.metric)
         groups.setdefault(place, []).append(one)
@@ -31,7 +31,7 @@ def frontiers(report: Report) -> list[Picture]:
         title = f"{data}{' (stand-in)' * standin}, {secret}, k = {k}"
         title += f" + {others} of others" if others else ""
         beside = [one for one in report.frontier if one.metric == metric]
-        group = _named([(one, runs[one.run]) for one in group])
+        group = _named([(one, runs[one.runs[0]]) for one in group])
         if len(group) < 2:
             continue
         if alike := sum(one.title.partition(_OTHER)[0] == title for one in found):
@@ -49,13 +49,17 @@ def frontiers(report: Report) -> list[Picture]:
                 Column("on the frontier"),
                 Column("run"),
             ),
-            [(o.label, o.utility, o.gain, "yes" if o.best else "no", o.run) for o in group],
+            [
+                (o.label, o.utility, o.gain, "yes" if o.best else "no", ", ".join(o.runs))
+                for o in group
+            ],
             f"frontier-{slug(title)}.csv",
         )
         caption = (
             "What the model is worth, and how much more the strongest adversary gets than the best"
             " guess without gradients. The lower right is better: to a hollow mark there is another"
-            " that is better in one of them and no worse in the other. Crosses are 95% intervals."
+            " that is better in one of them and no worse in the other. Crosses are 95% intervals"
+            f"{OF_SEEDS if any(len(one.runs) > 1 for one in group) else ''}."
         )
         found.append(Picture(title, caption, drawing, table))
     return found
@@ -74,14 +78,14 @@ def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
 
 
 def differences(report: Report) -> list[Picture]:
-    """One run less another, a chart for every metric."""
+    """One run less another, a chart for every metric in every place."""
     titles = called(report.runs)
-    groups: dict[str, list[Difference]] = {}
+    groups: dict[tuple[str, str], list[Difference]] = {}
     for one in report.differences:
-        groups.setdefault(one.metric, []).append(one)
+        groups.setdefault((one.metric, one.place), []).append(one)
     found: list[Picture] = []
-    for metric, group in groups.items():
-        title = f"{in_words(metric)}: one run less another"
+    for (metric, place), group in groups.items():
+        title = f"{in_words(metric)}{f', {place}' * bool(place)}: one run less another"
         rows = [
             Row(
                 f"{titles.get(one.one, one.one)} less {titles.get(one.other, one.other)}",
@@ -115,7 +119,5 @@ def differences(report: Report) -> list[Picture]:
             f"{slug(title)}.csv",
         )
         caption = "One run less the other with its 95% interval; at the line they are alike."
-        if metric in ("auroc", "gain"):
-            caption = f"Of the last round alone. {caption}"
         found.append(Picture(title, caption, drawing, table))
     return found

@@ -11,7 +11,7 @@ from leakage.page.picture import Picture
 from leakage.page.plane import Line, curves
 from leakage.page.svg import SERIES
 from leakage.page.tables import Column, Table
-from leakage.page.wording import in_words, known, slug
+from leakage.page.wording import OF_SEEDS, in_words, known, slug
 from leakage.reading.schema import Curve, Report
 
 _AGAINST = {
@@ -83,7 +83,7 @@ def _told_apart(curves: list[Curve]) -> list[Curve]:
     for curve in curves:
         label = curve.label
         if many[label, curve.baseline] > 1:
-            runs = ", ".join(dict.fromkeys(point.run for point in curve.points))
+            runs = ", ".join(dict.fromkeys(name for point in curve.points for name in point.runs))
             label = f"{label} ({runs})"
         found.append(replace(curve, label=label))
     return found
@@ -122,14 +122,15 @@ def _picture(
                 "best guess without gradients" if curve.baseline else "",
                 int(point.x) if float(point.x).is_integer() else point.x,
                 point.figure,
-                point.run,
+                ", ".join(point.runs),
             )
             for curve in group
             for point in curve.points
         ],
         f"{slug(title)}.csv",
     )
-    caption = "Bands and whiskers are 95% intervals."
+    seeds = any(len(point.runs) > 1 for curve in group for point in curve.points)
+    caption = f"Bands and whiskers are 95% intervals{OF_SEEDS if seeds else ''}."
     if metric in _OF_ATTACKS and not against.startswith("round"):
         caption = f"Of the last round alone. {caption}"
     return Picture(title, caption, drawing, table)

@@ -50,6 +50,7 @@ def page(report: Report) -> str:
         briefly=of_runs.briefly(report),
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),
+        spreads=of_runs.spreads(report),
         information=proofs.information(report.runs, "information", "information.csv"),
         statements=of_runs.statements(report.claims, "statements.csv"),
         views=[

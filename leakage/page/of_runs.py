@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from leakage.page.names import called
 from leakage.page.tables import Column, Table
 from leakage.page.wording import lower, number, plain, with_limits
+from leakage.reading.runs import utility_of
 from leakage.reading.schema import Claim, Figure, Report, Run
 
 _FEW = 3
@@ -59,7 +60,6 @@ def briefly(report: Report) -> list[Run]:
 
 def summary(report: Report) -> Table:
     """A row a run: what it played, what the strongest adversary got, what the model is worth."""
-    prices = {one.run: one for one in report.frontier}
     rows = [
         (
             run.name,
@@ -71,7 +71,7 @@ def summary(report: Report) -> Table:
             _strongest(run, "gain"),
             _claimed(report, run),
             _epsilons(run),
-            prices[run.name].utility if run.name in prices else None,
+            _worth(run),
             run.state,
         )
         for run in report.runs
@@ -92,6 +92,38 @@ def summary(report: Report) -> Table:
     return Table(
         "The strongest adversary of each run, in its last round", columns, rows, "runs.csv"
     )
+
+
+def spreads(report: Report) -> Table | None:
+    """The figures of runs that differ in the seed alone; None where there are none."""
+    if not report.spreads:
+        return None
+    columns = (
+        Column("runs"),
+        Column("figure"),
+        Column("seeds", "number"),
+        Column("mean [95%]", "number"),
+        Column("least", "number"),
+        Column("most", "number"),
+    )
+    rows = [
+        (
+            one.label or report.runs[0].secret,
+            one.metric.replace("_", " "),
+            len(one.runs),
+            one.mean,
+            one.least,
+            one.most,
+        )
+        for one in report.spreads
+    ]
+    caption = "Over seeds: the mean, with a 95% interval for what another seed is expected to give"
+    return Table(caption, columns, rows, "seeds.csv")
+
+
+def _worth(run: Run) -> Figure | None:
+    useful = utility_of(run)
+    return useful[1] if useful else None
 
 
 def _strongest(run: Run, metric: str) -> Figure | None:

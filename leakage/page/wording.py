@@ -9,6 +9,7 @@ from leakage.reading.schema import Figure
 
 NONE = "\N{EN DASH}"
 """What stands where there is no number."""
+OF_SEEDS = ", those of several seeds around their mean for what another seed is expected to give"
 _MINUS = "\N{MINUS SIGN}"
 _METRICS = {
     "auroc": "AUROC",

@@ -5,22 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from leakage.reading.frontier import utility_of
-from leakage.reading.guessers import last_alone, strongest_of, whole
-from leakage.reading.pairing import paired
-from leakage.reading.runs import Files
-from leakage.reading.schema import Difference, Figure, Run
+from leakage.reading.claims import when
+from leakage.reading.guessers import last_round, strongest_of, whole
+from leakage.reading.pairing import paired, paired_accuracy
+from leakage.reading.runs import Files, utility_of
+from leakage.reading.schema import Difference, Figure, Guesser, Run
 from leakage.reading.settings import differing, numbers_of, settings_of
 
-_SAME = 1e-9
 _TOLD = 4  # settings that are named
 
 
 def differences_of(runs: Sequence[Files]) -> list[Difference]:
-    """Each run with figures less the first of them: of the strongest adversaries, and accuracy.
+    """Each run with figures less the first of them: of the strongest adversaries, and of utility.
 
-    Both adversaries are those of the last round alone. Where they were judged on the same trials
-    the interval is that of the paired difference.
+    Of adversaries in the last round alone, and where there are several in all of them together.
+    Where both runs were judged on the same trials, or records, the interval is that of the paired
+    difference.
 
     Args:
         runs: as they were read, in the order in which they were given.
@@ -31,22 +31,31 @@ def differences_of(runs: Sequence[Files]) -> list[Difference]:
 
 def _between(one: Files, other: Files) -> Iterator[Difference]:
     names, note = (one.run.name, other.run.name), _note(one, other)
-    ours, theirs = (strongest_of(last_alone(files.run.guessers)) for files in (one, other))
-    if ours is not None and theirs is not None:
+    for rounds in ("alone", "sum"):
+        ours, theirs = (_strongest(files, rounds) for files in (one, other))
+        if ours is None or theirs is None:
+            continue
+        place = " less ".join(dict.fromkeys([when(ours), when(theirs)]))
         same = paired(one, ours, other, theirs)
         for metric in ("auroc", "gain"):
             figure = same.get(metric) or _less(ours.figures.get(metric), theirs.figures.get(metric))
             if figure is not None:
-                yield Difference(*names, metric, figure, metric in same, note)
-    figure = _priced(one, other)
-    if figure is not None:
-        yield Difference(*names, _split(one.run), figure, True, note)
-        return
+                yield Difference(*names, metric, figure, metric in same, note, place)
     useful, others = utility_of(one.run), utility_of(other.run)
-    if useful is not None and others is not None and useful[0] == others[0]:
-        figure = _less(useful[1], others[1])
-        if figure is not None:
-            yield Difference(*names, useful[0], figure, False, note)
+    if useful is None or others is None or useful[0] != others[0]:
+        return
+    name = useful[0]
+    split = name.removesuffix("_accuracy")
+    figure = paired_accuracy(one, other, split) if split != name else None
+    if figure is not None:
+        yield Difference(*names, name, figure, True, note)
+    elif (figure := _less(useful[1], others[1])) is not None:
+        yield Difference(*names, name, figure, False, note)
+
+
+def _strongest(files: Files, rounds: str) -> Guesser | None:
+    """Of the last round of a run, alone or with all before it."""
+    return strongest_of(g for g in last_round(files.run.guessers) if g.rounds == rounds)
 
 
 def _less(one: Figure | None, other: Figure | None) -> Figure | None:
@@ -59,32 +68,6 @@ def _less(one: Figure | None, other: Figure | None) -> Figure | None:
     below = math.hypot(ours[0] - ours[1], theirs[2] - theirs[0])
     above = math.hypot(ours[2] - ours[0], theirs[0] - theirs[1])
     return Figure(value, value - below, value + above, "as if the two were independent")
-
-
-def _priced(one: Files, other: Files) -> Figure | None:
-    """The paired loss, where one of the two is what the other has found its twin to be."""
-    for defended, none, sign in ((one.run, other.run, -1.0), (other.run, one.run, 1.0)):
-        loss, ours, theirs = (
-            run.utility.get(name)
-            for run, name in (
-                (defended, "loss_vs_none"),
-                (defended, _split(defended)),
-                (none, _split(defended)),
-            )
-        )
-        alike = none.defense == "none" and (none.data, none.seed) == (defended.data, defended.seed)
-        if not alike or loss is None or ours is None or theirs is None:
-            continue
-        values = (loss.value, loss.low, loss.high, ours.value, theirs.value)
-        value, low, high, kept, whole = (math.nan if v is None else v for v in values)
-        if abs(whole - kept - value) < _SAME:
-            low, high = sorted((sign * low, sign * high))
-            return Figure(sign * value + 0.0, low, high, "of the same records")
-    return None
-
-
-def _split(run: Run) -> str:
-    return "test_accuracy" if "test_accuracy" in run.utility else "validation_accuracy"
 
 
 def _note(one: Files, other: Files) -> str:

@@ -46,6 +46,11 @@ class Place:
         return self.folder / f"{'audit' if self.audits else 'run'}{self.suffix}.json"
 
     @property
+    def predicted(self) -> Path:
+        """Which held-out records the model was right about."""
+        return self.folder / f"predicted{self.suffix}.safetensors"
+
+    @property
     def rounds(self) -> Path:
         """The folder of the rounds that were played."""
         return self.folder / f"attack{self.suffix}"

@@ -6,20 +6,21 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from leakage.reading.labels import Labels
-from leakage.reading.schema import Figure, Run, Tradeoff
+from leakage.reading.runs import Files, utility_of
+from leakage.reading.schema import Run, Tradeoff
+from leakage.reading.seeds import alike, mean_of
 from leakage.reading.settings import rules_of
 
-_ACCURACIES = ("test_accuracy", "validation_accuracy", "val_accuracy", "val_acc")
 
-
-def frontier_of(runs: Sequence[Run], labels: Labels) -> list[Tradeoff]:
-    """Every run with a utility and a gain, in their order.
+def frontier_of(runs: Sequence[Files], labels: Labels) -> list[Tradeoff]:
+    """Every run with a utility and a gain, in their order; runs that differ in the seed as one.
 
     Args:
-        runs: of the report.
+        runs: as they were read.
         labels: of the runs.
     """
-    found = [(run, placed) for run in runs if (placed := _placed(run, labels)) is not None]
+    groups = [[files.run for files in group] for group in alike(runs)]
+    found = [(some[0], own) for some in groups if (own := _placed(some, labels)) is not None]
     return [
         replace(
             own,
@@ -31,24 +32,23 @@ def frontier_of(runs: Sequence[Run], labels: Labels) -> list[Tradeoff]:
     ]
 
 
-def utility_of(run: Run) -> tuple[str, Figure] | None:
-    """The metric by which a run is useful, and its figure.
-
-    Accuracy on held-out records, test records first; else the first that is logged of them.
-    """
-    known = [*_ACCURACIES, *(name for name in run.utility if name.startswith(("val", "test")))]
-    for name in known:
-        if name in run.utility and not name.endswith(("loss", "loss_vs_none")):
-            return name, run.utility[name]
-    return None
-
-
-def _placed(run: Run, labels: Labels) -> Tradeoff | None:
-    useful, gain = utility_of(run), run.strongest and run.strongest.figures.get("gain")
-    if useful is None or useful[1].value is None or not gain or gain.value is None:
+def _placed(runs: Sequence[Run], labels: Labels) -> Tradeoff | None:
+    """One place for the seeds of a run, as far as they have both figures."""
+    there = [
+        (run, *useful, gain)
+        for run in runs
+        if (useful := utility_of(run)) is not None
+        and run.strongest is not None
+        and (gain := run.strongest.figures.get("gain")) is not None
+        and None not in (useful[1].value, gain.value)
+    ]
+    there = [one for one in there if one[1] == there[0][1]]
+    if not there:
         return None
-    label = labels.of(run) or run.defense
-    return Tradeoff(run.name, label, useful[1], useful[0], gain, False)
+    runs, (metric, *_), worths, gains = zip(*there, strict=True)
+    label = labels.of(runs[0], *["seed"] * (len(runs) > 1)) or runs[0].defense
+    utility, gain = mean_of(worths, metric), mean_of(gains, "gain")
+    return Tradeoff([run.name for run in runs], label, utility, metric, gain, False)
 
 
 def _question(run: Run) -> tuple[object, ...]:

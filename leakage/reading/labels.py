@@ -20,15 +20,16 @@ class Labels:
         names = parts[0] if parts else {}
         self._told = [name for name in names if len({part[name] for part in parts}) > 1]
 
-    def of(self, run: Run, without: str = "") -> str:
+    def of(self, run: Run, *without: str) -> str:
         """The label of a run.
 
         Args:
             run: one of the report.
-            without: the setting along an axis, which is no part of it: `k`, `sigma`, ...
+            without: settings that are no part of it: that along an axis, such as `k` or `sigma`,
+                and `seed` where several stand for one.
         """
         parts = _parts(run) | {"defense": unnumbered(run.defense, without)}
-        told = [parts[name] for name in self._told if name != without]
+        told = [parts[name] for name in self._told if name not in without]
         return ", ".join(told)
 
 

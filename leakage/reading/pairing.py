@@ -1,4 +1,4 @@
-"""What one run's adversary gets more than another's, judged on the same trials."""
+"""What one run has more of than another, judged on the same trials or on the same records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import math
 import numpy as np
 
 from leakage.answered import answered_file, read_answered
+from leakage.metrics.intervals import Estimate
 from leakage.metrics.ranking import gain
+from leakage.metrics.utility import accuracy_loss
+from leakage.predicted import read_predicted
 from leakage.reading.guessers import number
 from leakage.reading.runs import Files
 from leakage.reading.schema import Figure, Guesser
@@ -20,16 +23,16 @@ def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str
 
     Args:
         one: a run.
-        ours: its adversary, in one round alone.
+        ours: its adversary, in one round alone or in the sum of all.
         other: another run.
-        theirs: its adversary, in the same round alone.
+        theirs: its adversary.
 
     Returns:
         By metric; nothing where the runs do not have the same trials, or have not left them.
     """
-    if ours.round != theirs.round:
+    if (ours.round, ours.rounds) != (theirs.round, theirs.rounds):
         return {}
-    name = answered_file(ours.round)
+    name = answered_file(ours.round, ours.rounds)
     first, second = (read_answered(files.place.rounds / name) for files in (one, other))
     if first is None or second is None or not first.of_the_same_trials(second):
         return {}
@@ -41,9 +44,34 @@ def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str
     mine, my_rival, yours, your_rival = guessed
     if mine is None or yours is None or mine.shape != yours.shape:
         return {}
-    found = gain(mine, yours, first.values, first.draws)
-    if math.isnan(found.low):
+    figure = _figure(gain(mine, yours, first.values, first.draws), "of the same trials")
+    if figure is None:
         return {}
-    figure = Figure(number(found.value), found.low, found.high, "of the same trials")
     alike = my_rival is not None and your_rival is not None and np.array_equal(my_rival, your_rival)
     return {"auroc": figure} | ({"gain": figure} if alike else {})
+
+
+def paired_accuracy(one: Files, other: Files, split: str) -> Figure | None:
+    """The difference of accuracy, with the interval of `leakage.metrics.utility.accuracy_loss`.
+
+    Args:
+        one: a run.
+        other: another run.
+        split: `test` or `validation`.
+
+    Returns:
+        None where the runs do not have the same records, or have not left their predictions.
+    """
+    first, second = (read_predicted(files.place.predicted) for files in (one, other))
+    if first is None or second is None or not first.of_the_same_records(second, split):
+        return None
+    units = first.records[split][2]
+    found = accuracy_loss(first.hits[split], second.hits[split], units)
+    return _figure(found, "of the same records")
+
+
+def _figure(found: Estimate, note: str) -> Figure | None:
+    """The difference; None without an interval, for which there are other ways."""
+    if math.isnan(found.low):
+        return None
+    return Figure(number(found.value), found.low, found.high, note)

@@ -17,6 +17,7 @@ from leakage.reading.guessers import value_of
 from leakage.reading.labels import Labels
 from leakage.reading.runs import FINISHED, UNKNOWN, Files, read_run
 from leakage.reading.schema import Difference, Report, Run
+from leakage.reading.seeds import spreads_of
 from leakage.reading.verdicts import STANDIN, sentences
 
 
@@ -39,9 +40,10 @@ def report_of(folders: Sequence[Path], compare: bool = False) -> Report:
         title=_title(runs),
         runs=runs,
         claims=sorted(family.claims, key=lambda claim: claim.p_holm),
-        frontier=frontier_of(runs, labels),
+        frontier=frontier_of(found, labels),
         curves=curves_of(found, labels),
         differences=_differences(found) if compare else [],
+        spreads=list(spreads_of(found, labels)),
         notes=list(_notes(found, family)),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,

@@ -31,6 +31,7 @@ UNKNOWN = "unknown"
 """The data of a run that has left no word of them."""
 _CEILING = "composition_ceiling"  # beside asr_ceiling, which is of DP
 _CLASS, _UNIT = "class ", "unit "
+_ACCURACIES = ("test_accuracy", "validation_accuracy", "val_accuracy", "val_acc")
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,18 @@ def read_run(place: Place, name: str) -> Files:
     run = replace(run, **_attacked(rows)) if rows else run
     run = replace(run, **_audited(epsilons)) if epsilons else run
     return Files(place, run, rows, epsilons, config, faults)
+
+
+def utility_of(run: Run) -> tuple[str, Figure] | None:
+    """The metric by which a run is useful, and its figure.
+
+    Accuracy on held-out records, test records first; else the first that is logged of them.
+    """
+    known = [*_ACCURACIES, *(name for name in run.utility if name.startswith(("val", "test")))]
+    for name in known:
+        if name in run.utility and not name.endswith(("loss", "loss_vs_none")):
+            return name, run.utility[name]
+    return None
 
 
 def _attacked(rows: Sequence[Row]) -> dict[str, Any]:

@@ -140,13 +140,13 @@ class Point:
 
     Args:
         x: where.
-        figure: what was found there.
-        run: the name of the run.
+        figure: what was found there; of several runs, which differ in the seed, their mean.
+        runs: the names of the runs.
     """
 
     x: float
     figure: Figure
-    run: str
+    runs: list[str]
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ class Tradeoff:
     """A defense on the plane of utility and gain.
 
     Args:
-        run: the name of the run.
+        runs: the name of the run; of several, which differ in the seed, all of them.
         label: the defense, and the secret where several are asked for.
         utility: accuracy on held-out records where there is one, else the metric of that name.
         metric: its name.
@@ -182,12 +182,33 @@ class Tradeoff:
             gain.
     """
 
-    run: str
+    runs: list[str]
     label: str
     utility: Figure
     metric: str
     gain: Figure
     best: bool
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One figure of runs that differ in the seed alone.
+
+    Args:
+        label: what the runs are about, as far as that differs in the report.
+        metric: `auroc`, `gain`, `bits` of the strongest adversary, or that of the utility.
+        mean: with the interval for what another seed is expected to give.
+        least: of the runs.
+        most: of the runs.
+        runs: their names.
+    """
+
+    label: str
+    metric: str
+    mean: Figure
+    least: float
+    most: float
+    runs: list[str]
 
 
 @dataclass(frozen=True)
@@ -230,6 +251,7 @@ class Difference:
         figure: one less the other, with its interval.
         paired: whether the interval is of the same trials or records.
         note: what else differs between the two.
+        place: the round or rounds that it is about, in words; empty of utility.
     """
 
     one: str
@@ -238,6 +260,7 @@ class Difference:
     figure: Figure
     paired: bool
     note: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,6 +274,7 @@ class Report:
         frontier: all runs with a utility and a gain.
         curves: of settings in which runs, or rounds, differ.
         differences: of runs that were asked to be compared.
+        spreads: of runs that differ in the seed alone.
         notes: what the reader has to know of the whole, such as stand-ins and several data sets.
         written: when, ISO 8601.
         version: of the program.
@@ -263,6 +287,7 @@ class Report:
     frontier: list[Tradeoff] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
+    spreads: list[Spread] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     written: str = ""
     version: str = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from leakage.reading.runs import Files
@@ -77,10 +77,10 @@ def varying(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def rest_of(settings: Mapping[str, Any], name: str) -> str:
-    """All other settings as text, which is the same for runs that differ in this one alone."""
+def rest_of(settings: Mapping[str, Any], *names: str) -> str:
+    """All other settings as text, which is the same for runs that differ in these alone."""
     return json.dumps(
-        {other: value for other, value in settings.items() if other != name},
+        {other: value for other, value in settings.items() if other not in names},
         sort_keys=True,
         default=str,
     )
@@ -95,13 +95,13 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def unnumbered(defense: str, name: str) -> str:
-    """The name of a defense without one of its numbers.
+def unnumbered(defense: str, names: Collection[str]) -> str:
+    """The name of a defense without some of its numbers.
 
-    >>> unnumbered("DP(clip=1, sigma=0.5)", "sigma")
+    >>> unnumbered("DP(clip=1, sigma=0.5)", {"sigma"})
     'DP(clip=1, sigma=...)'
     """
-    return _NUMBER.sub(lambda m: f"{name}={_VARIES}" if m[1] == name else m[0], defense)
+    return _NUMBER.sub(lambda m: f"{m[1]}={_VARIES}" if m[1] in names else m[0], defense)
 
 
 def is_number(value: Any) -> bool:

@@ -12,9 +12,11 @@ from leakage.reading.schema import (
     Point,
     Report,
     Run,
+    Spread,
     Tradeoff,
 )
 
+LAST = "round 3 alone"
 HOSTILE = 'logs/<script>alert("x")</script>&co'
 CEILINGS = {"none": None, "Pruning(keep=0.01)": None, "Sign()": None, "DP(clip=1, sigma=2)": 0.1607}
 # AUROC of the strongest adversary, gain and half its interval, bits, accuracy.
@@ -113,7 +115,7 @@ def several() -> Report:
     runs = [played(n, d, HOSTILE) for n, d in zip(names, PLAYED, strict=True)]
     tradeoffs = [
         Tradeoff(
-            run=run.name,
+            runs=[run.name],
             label=run.defense,
             utility=run.utility["test_accuracy"],
             metric="test_accuracy",
@@ -146,7 +148,7 @@ def several() -> Report:
             label,
             baseline,
             [
-                Point(k, around(start + step * place - (0.1 if baseline else 0), 0.02), names[0])
+                Point(k, around(start + step * place - (0.1 if baseline else 0), 0.02), names[:1])
                 for place, k in enumerate((1, 4, 16, 64))
             ],
         )
@@ -159,12 +161,12 @@ def several() -> Report:
             "gain",
             "none",
             False,
-            [Point(r, around(0.1 + 0.02 * r, 0.03), "none") for r in range(4)],
+            [Point(r, around(0.1 + 0.02 * r, 0.03), ["none"]) for r in range(4)],
         )
     )
     differences = [
-        Difference("Sign", "none", "auroc", around(0.0103, 0.0071), True),
-        Difference("DP", "none", "auroc", around(-0.3073, 0.0412), False, "other trials"),
+        Difference("Sign", "none", "auroc", around(0.0103, 0.0071), True, "", LAST),
+        Difference("DP", "none", "auroc", around(-0.3073, 0.0412), False, "other trials", LAST),
         Difference("DP", "none", "accuracy", around(-0.0891, 0.0061), True),
     ]
     return Report(
@@ -174,9 +176,10 @@ def several() -> Report:
         tradeoffs,
         curves,
         differences,
-        ["All runs are of one data set."],
-        "2026-11-26T19:00:00+00:00",
-        "0.1.0",
+        spreads=[Spread("none", "auroc", around(0.9871, 0.0112), 0.9802, 0.9914, ["a", "b", "c"])],
+        notes=["All runs are of one data set."],
+        written="2026-11-26T19:00:00+00:00",
+        version="0.1.0",
     )
 
 

@@ -158,7 +158,7 @@ def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
 
 
 def test_what_is_not_paired_is_hollow() -> None:
-    chart = drawing("AUROC: one run less another")
+    chart = drawing("AUROC, round 3 alone: one run less another")
     marks = [m for m in chart.all("path", "mark") if m.all("title")]
     assert ["hollow" in m.look for m in marks] == [False, True]
     words = [t.text for t in chart.all("text") if not t.look]

@@ -181,7 +181,7 @@ def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
             for n, defense in enumerate(defenses)
         ]
         pairs = [
-            replace(made_reports.several().frontier[0], run=run.name, label=run.defense)
+            replace(made_reports.several().frontier[0], runs=[run.name], label=run.defense)
             for run in runs
         ]
         (table,) = tables(tree(page(Report("", runs, frontier=pairs))), "Utility and gain")
@@ -192,22 +192,34 @@ def test_a_defense_has_the_shortest_name_that_tells_it_apart() -> None:
     assert labels("none", "none") == ["run 0", "run 1"]
 
 
-def test_figures_of_the_last_round_alone_say_so_where_others_are_of_all_rounds() -> None:
+def test_figures_of_one_round_say_so_where_others_are_of_all_rounds() -> None:
     report = REPORTS["several"]
-    drawn = [
-        *curve_pictures(report, by_round=False),
-        *curve_pictures(report, by_round=True),
-        *differences(report),
-    ]
+    drawn = [*curve_pictures(report, by_round=False), *curve_pictures(report, by_round=True)]
     alone = {p.title for p in drawn if p.caption.startswith("Of the last round alone. ")}
-    assert {"AUROC against k", "AUROC: one run less another"} <= alone
-    assert {"Gain against round", "Accuracy: one run less another"} & {p.title for p in drawn}
-    assert not any("against round" in title or title.startswith("Accuracy") for title in alone)
+    assert "AUROC against k" in alone
+    assert "Gain against round" in {p.title for p in drawn} - alone
+    assert {p.title for p in differences(report)} == {
+        "AUROC, round 3 alone: one run less another",
+        "Accuracy: one run less another",
+    }
+
+
+def test_a_mean_over_seeds_says_that_it_is_one() -> None:
+    report = made_reports.several()
+    (table,) = tables(tree(page(report)), "Over seeds")
+    assert table[0][2:] == ["seeds", "mean [95%]", "least", "most"]
+    assert table[1] == ["none", "auroc", "3", "0.987 [0.976, 0.998]", "0.980", "0.991"]
+    assert not tables(tree(page(replace(report, spreads=[]))), "Over seeds")
+    curve = report.curves[0]
+    pooled = replace(curve, points=[replace(p, runs=["a", "b"]) for p in curve.points])
+    for one, said in ((curve, False), (pooled, True)):
+        (picture,) = curve_pictures(replace(report, curves=[one]), by_round=False)
+        assert ("another seed" in picture.caption) == said
 
 
 def test_curves_with_one_name_are_told_apart_by_their_runs() -> None:
     curve = replace(made_reports.several().curves[0], label="")
-    other = replace(curve, points=[replace(point, run="b") for point in curve.points])
+    other = replace(curve, points=[replace(point, runs=["b"]) for point in curve.points])
     one, two = (
         " ".join(t.text for t in tree(page(Report("", [], curves=curves))).all("text"))
         for curves in ([curve], [curve, other])

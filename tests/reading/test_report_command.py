@@ -17,6 +17,7 @@ import pytest
 from leakage.answered import answered_file, read_answered
 from leakage.cli import main
 from leakage.metrics.ranking import auroc
+from leakage.predicted import read_predicted
 
 pytestmark = pytest.mark.usefixtures("process_state")
 
@@ -119,24 +120,50 @@ def test_a_leak_is_claimed_with_its_numbers_and_nothing_of_permuted_secrets(
     assert "Made-up records (a stand-in)" in leaks["sentences"][-1]
 
 
-def test_a_run_keeps_its_trials_for_its_owner_alone_and_they_give_its_figures(runs: Path) -> None:
+@pytest.mark.parametrize("rounds", ["alone", "sum"])
+def test_a_run_keeps_its_trials_for_its_owner_alone_and_they_give_its_figures(
+    runs: Path, rounds: str
+) -> None:
     folder = runs / "leaks/adult/version_0"
-    kept = read_answered(folder / "attack" / answered_file(1))
+    kept = read_answered(folder / "attack" / answered_file(1, rounds))
     assert kept is not None
     rows = {
-        (row["knowledge"], row["adversary"], row["metric"]): float(row["value"])
+        (row["knowledge"], row["adversary"], row["metric"]): tuple(
+            float(row[name] or "nan") for name in ("value", "low", "high")
+        )
         for row in csv.DictReader((folder / "attack.csv").open())
-        if (row["round"], row["rounds"], row["layers"], row["group"])
-        == ("1", "alone", "all", "all")
+        if (row["round"], row["rounds"], row["layers"], row["group"]) == ("1", rounds, "all", "all")
         and row["value"]
     }
     names = {("", "prior"), ("", "labels"), ("", "imputation"), ("either", "RandomForest")}
     assert set(kept.rankings) == names
     for (knowledge, name), ranking in kept.rankings.items():
-        found = rows["adaptive" if knowledge else "", name, "auroc"]
-        assert auroc(ranking, kept.values, kept.draws).value == found
+        found = auroc(ranking, kept.values, kept.draws)
+        expected = rows["adaptive" if knowledge else "", name, "auroc"]
+        assert (found.value, found.low, found.high) == pytest.approx(expected, nan_ok=True)
     for file in (folder / "attack").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_run_keeps_its_predictions_and_two_runs_are_compared_by_them(
+    runs: Path, tmp_path: Path
+) -> None:
+    folder = runs / "leaks/adult/version_0"
+    kept = read_predicted(folder / "predicted.safetensors")
+    assert kept is not None
+    assert stat.S_IMODE((folder / "predicted.safetensors").stat().st_mode) == 0o600
+    told = read(folder / "run.json")["utility"]
+    for split, hits in kept.hits.items():
+        assert hits.mean() == told[f"{split}_accuracy"][0]
+        assert len(hits) == kept.records[split].shape[1] > 100
+    again = shutil.copytree(folder, tmp_path / "again")
+    report(str(folder), str(again), "--compare", "--out", str(tmp_path / "report.json"))
+    found = read(tmp_path / "report.json")["differences"]
+    assert [row["metric"] for row in found] == [*2 * ["auroc", "gain"], "test_accuracy"]
+    for row in found:
+        assert row["paired"]
+        assert row["figure"]["value"] == 0
+        assert row["figure"]["low"] == -row["figure"]["high"] < 0
 
 
 def test_conditions_end_with_a_code_and_a_sentence(

@@ -13,9 +13,11 @@ from drawn_runs import LABELS, drawn, leave, rows_of
 from leakage.answered import Answered, answered_file, read_answered
 from leakage.metrics.intervals import Draws, Floats, Ints
 from leakage.metrics.ranking import auroc, gain
+from leakage.metrics.utility import accuracy, accuracy_loss
 from leakage.page.charts import frontiers
+from leakage.predicted import Predicted
 from leakage.reading.report import report_of
-from leakage.reading.schema import Curve, Report
+from leakage.reading.schema import Curve, Difference, Report
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,8 @@ def left(folder: Path, labels: Floats, answer: Floats, truth: Ints, draws: Draws
     run = leave(folder, rows_of({LABELS: labels, "Forest": answer}, truth, draws))
     (run / "attack").mkdir()
     rankings = {("", LABELS): labels, ("either", "Forest"): answer}
-    (run / "attack" / answered_file(0)).write_bytes(Answered(truth, draws, rankings).packed())
+    kept = Answered(truth, draws, rankings).packed()
+    (run / "attack" / answered_file(0, "alone")).write_bytes(kept)
     return run
 
 
@@ -53,7 +56,7 @@ def test_runs_of_the_same_trials_are_compared_trial_by_trial(
         assert (figure.value, figure.low, figure.high) == pytest.approx(
             (expected.value, expected.low, expected.high)
         )
-    (runs[1] / "attack" / answered_file(0)).write_bytes(b"half of a file")
+    (runs[1] / "attack" / answered_file(0, "alone")).write_bytes(b"half of a file")
     loose = {d.metric: d for d in report_of(runs, compare=True).differences}["auroc"]
     assert not loose.paired
     assert loose.figure.value == pytest.approx(expected.value)
@@ -80,7 +83,7 @@ def test_what_is_kept_of_the_trials_comes_back(
     trials: tuple[list[Floats], Ints, Draws], tmp_path: Path
 ) -> None:
     (labels, *_), truth, draws = trials
-    file = tmp_path / answered_file(3)
+    file = tmp_path / answered_file(3, "sum")
     kept = Answered(truth, replace(draws, clustered=False), {("", LABELS): labels})
     file.write_bytes(kept.packed())
     back = read_answered(file)
@@ -88,7 +91,7 @@ def test_what_is_kept_of_the_trials_comes_back(
     assert back.of_the_same_trials(kept)
     assert list(back.rankings) == [("", LABELS)]
     assert auroc(back.rankings["", LABELS], back.values, back.draws) == auroc(labels, truth, draws)
-    assert read_answered(tmp_path / answered_file(4)) is None
+    assert read_answered(tmp_path / answered_file(4, "sum")) is None
 
 
 def run_with(
@@ -99,21 +102,66 @@ def run_with(
     return leave(folder, rows, utility=utility, **rules)
 
 
-def test_the_price_of_a_defense_is_the_paired_one_of_its_twin(tmp_path: Path) -> None:
-    none = {"test_accuracy": [0.85, 0.83, 0.87]}
-    lossy = {"test_accuracy": [0.84, 0.82, 0.86], "loss_vs_none": [0.01, 0.004, 0.016]}
-    runs = [
-        run_with(tmp_path / "none", 1.0, "none", none),
-        run_with(tmp_path / "sign", 0.5, "Sign()", lossy),
+def test_accuracy_is_compared_record_by_record(tmp_path: Path) -> None:
+    rng, records = np.random.default_rng(7), 500
+    table = np.stack([np.arange(records), rng.integers(0, 2, records), np.arange(records) // 2])
+    right = rng.random(records) < 0.85
+    hits = {"one": right, "two": right & (rng.random(records) < 0.97)}
+    runs = []
+    for name, predicted in hits.items():
+        told = accuracy(predicted, table[2])
+        utility = {"test_accuracy": [told.value, told.low, told.high]}
+        runs.append(run_with(tmp_path / name, 1.0, "none", utility))
+        kept = Predicted({"test": table}, {"test": predicted})
+        (runs[-1] / "predicted.safetensors").write_bytes(kept.packed())
+
+    def found() -> Difference:
+        differences = report_of(runs, compare=True).differences
+        return next(d for d in differences if d.metric == "test_accuracy")
+
+    # One less the other is what the other loses.
+    expected = accuracy_loss(hits["two"], hits["one"], table[2])
+    figure = found().figure
+    assert found().paired
+    assert (figure.value, figure.low, figure.high) == (expected.value, expected.low, expected.high)
+    assert figure.value == pytest.approx(hits["two"].mean() - hits["one"].mean())
+    assert figure.value < 0
+    for other in (table + 1, table[:, ::-1], None):  # of other records, or in another order
+        kept = Predicted({"test": other} if other is not None else {}, {"test": hits["two"]})
+        (runs[1] / "predicted.safetensors").write_bytes(kept.packed())
+        assert not found().paired
+        assert found().figure.value == pytest.approx(expected.value)
+    assert found().figure.low is not None
+    assert found().figure.low < expected.low
+
+
+def test_rounds_together_are_compared_with_each_other(tmp_path: Path) -> None:
+    rng, runs = np.random.default_rng(8), []
+    for name, strength in (("one", 1.0), ("two", 0.4)):
+        rows = []
+        for round_ in (0, 1):
+            answers, truth, draws = drawn(rng, [0.2, strength])
+            named = dict(zip([LABELS, "Forest"], answers, strict=True))
+            rows += rows_of(named, truth, draws, round_=round_)
+        runs.append(
+            leave(
+                tmp_path / name,
+                rows + [replace(row, rounds="sum") for row in rows[len(rows) // 2 :]],
+            )
+        )
+    found = report_of(runs, compare=True).differences
+    assert [(d.metric, d.place) for d in found] == [
+        (metric, place)
+        for place in ("round 1 alone", "all rounds up to 1 together")
+        for metric in ("auroc", "gain")
     ]
-    found = [d for d in report_of(runs, compare=True).differences if "accuracy" in d.metric]
-    assert [(d.paired, d.note) for d in found] == [(True, "they differ in defense")]
-    figure = found[0].figure
-    assert (figure.value, figure.low, figure.high) == (-0.01, -0.016, -0.004)
-    runs[0] = run_with(tmp_path / "none", 1.0, "none", none, seed=1)  # the twin of another run
-    found = [d for d in report_of(runs, compare=True).differences if "accuracy" in d.metric]
-    assert [d.paired for d in found] == [False]
-    assert found[0].figure.low == pytest.approx(-0.01 - np.hypot(0.02, 0.02))
+    one, two = (run.strongest for run in report_of(runs).runs)
+    assert one is not None
+    assert two is not None
+    for row in found:
+        assert row.figure.value == pytest.approx(
+            (two.figures[row.metric].value or 0) - (one.figures[row.metric].value or 0)
+        )
 
 
 def test_the_frontier_leaves_out_who_is_beaten_in_both(tmp_path: Path) -> None:
@@ -126,7 +174,7 @@ def test_the_frontier_leaves_out_who_is_beaten_in_both(tmp_path: Path) -> None:
     ):
         run_with(tmp_path / name, strength, name, {"test_accuracy": share}, **rules)
     run_with(tmp_path / "unknown", 0.0, "unknown", {"val_loss": 0.1})
-    placed = {t.run: t.best for t in report_of([tmp_path]).frontier}
+    placed = {run: t.best for t in report_of([tmp_path]).frontier for run in t.runs}
     assert placed == {
         **{"beaten": False, "elsewhere": True, "quiet": True},
         **{"strong": True, "useless": False},
@@ -140,9 +188,9 @@ def test_a_weaker_attack_is_no_better_defense(tmp_path: Path) -> None:
     report = report_of([tmp_path])
     assert [tradeoff.best for tradeoff in report.frontier] == [True, True]
     assert frontiers(report) == []  # each of them alone with its question
-    run_with(tmp_path / "seed", 2.0, "none", {"test_accuracy": 0.8}, shadow_batches=50, seed=1)
-    placed = {t.run: t.best for t in report_of([tmp_path]).frontier}
-    assert placed == {"n50": True, "n1500": True, "seed": False}
+    run_with(tmp_path / "beaten", 2.0, "Sign()", {"test_accuracy": 0.8}, shadow_batches=50, seed=1)
+    placed = {run: t.best for t in report_of([tmp_path]).frontier for run in t.runs}
+    assert placed == {"n50": True, "n1500": True, "beaten": False}
 
 
 def curves_in(report: Report, against: str, metric: str) -> list[Curve]:
@@ -156,15 +204,15 @@ def test_a_curve_stands_against_the_one_number_in_which_runs_differ(tmp_path: Pa
     report = report_of([tmp_path])
     adversary, baseline = curves_in(report, "shadow_batches", "auroc")
     assert (adversary.baseline, baseline.baseline) == (False, True)
-    assert [(p.x, p.run) for p in adversary.points] == [
-        (100, "n100"),
-        (300, "n300"),
-        (1000, "n1000"),
+    assert [(p.x, p.runs) for p in adversary.points] == [
+        (100, ["n100"]),
+        (300, ["n300"]),
+        (1000, ["n1000"]),
     ]
     by_name = {run.name: run for run in report.runs}
     for curve, name in ((adversary, "Forest"), (baseline, LABELS)):
         for point in curve.points:
-            guessers = by_name[point.run].guessers
+            guessers = by_name[point.runs[0]].guessers
             assert point.figure == next(g for g in guessers if g.adversary == name).figures["auroc"]
 
 
@@ -178,12 +226,12 @@ def test_runs_that_were_trained_otherwise_share_no_curve(tmp_path: Path) -> None
 
 def test_the_numbers_of_a_defense_are_settings_and_static_stands_apart(tmp_path: Path) -> None:
     for sigma in (2, 0.5, 1):
-        run_with(tmp_path / f"s{sigma}", 1.0, f"DP(clip=1, sigma={sigma})", {}, seed=0)
-    run_with(tmp_path / "seed", 1.0, "DP(clip=1, sigma=1)", {}, seed=1)
+        run_with(tmp_path / f"s{sigma}", 1.0, f"DP(clip=1, sigma={sigma})", {})
+    run_with(tmp_path / "other", 1.0, "Sign()", {})
     gains = curves_in(report_of([tmp_path]), "sigma", "gain")
     assert [(c.label, [p.x for p in c.points]) for c in gains] == [
-        ("DP(clip=1, sigma=...), seed 0, adaptive", [0.5, 1, 2]),
-        ("DP(clip=1, sigma=...), seed 0, static", [0.5, 1, 2]),
+        ("DP(clip=1, sigma=...), adaptive", [0.5, 1, 2]),
+        ("DP(clip=1, sigma=...), static", [0.5, 1, 2]),
     ]
     assert {c.against for c in report_of([tmp_path]).curves} == {"sigma"}
 

@@ -1,0 +1,104 @@
+"""Runs that differ in nothing but the seed: their figures as one mean, with its own interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from leakage.reading.guessers import whole
+from leakage.reading.labels import Labels
+from leakage.reading.limits import LEVEL, quantile
+from leakage.reading.runs import Files, utility_of
+from leakage.reading.schema import Figure, Run, Spread
+from leakage.reading.settings import rest_of, settings_of
+
+_RANGES = {"auroc": (0.0, 1.0), "gain": (-1.0, 1.0)}
+_TOLD = ("auroc", "gain", "bits")
+_SHARES = "_accuracy"  # how the names of utilities in [0, 1] end
+
+
+def alike(runs: Sequence[Files]) -> list[list[Files]]:
+    """Runs in groups that only the seed tells apart, each seed once, in the order of their first.
+
+    Args:
+        runs: of the report. One that comes again with the same seed is no further sample: it
+            stands in a group of its own.
+    """
+    groups: dict[tuple[str, int], list[Files]] = {}
+    seen: dict[str, int] = {}
+    for files in runs:
+        settings = settings_of(files)
+        whole = rest_of(settings)
+        seen[whole] = again = seen.get(whole, -1) + 1
+        groups.setdefault((rest_of(settings, "seed"), again), []).append(files)
+    return list(groups.values())
+
+
+def mean_of(figures: Sequence[Figure], metric: str) -> Figure:
+    """The mean over seeds, with a 95% interval for what another seed is expected to give.
+
+    That of Student's t over the seeds, each of them one draw of the training, of what the
+    adversary learns from and of the trials, on the same data; but no narrower than the intervals
+    of the runs leave their mean, as if they were independent (MOVER, Zou & Donner 2008), since
+    figures at the edge of what is possible hardly differ. Simulated coverage: .95 to .99.
+
+    Args:
+        figures: of one and the same metric, one a seed.
+        metric: its name.
+
+    Returns:
+        The figure itself where there is one seed; without a value where one of them has none.
+    """
+    if len(figures) == 1:
+        return figures[0]
+    n, values = len(figures), [math.nan if f.value is None else f.value for f in figures]
+    note = f"mean of {n} seeds"
+    mean = float(np.mean(values))
+    if math.isnan(mean):
+        return Figure(None, note=f"{note}, of which some have no figure")
+    reach = quantile(1 - LEVEL, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    below, above = reach, reach
+    limited = [told for figure in figures if (told := whole(figure)) is not None]
+    if len(limited) == n:
+        below = max(reach, math.hypot(*(value - low for value, low, _ in limited)) / n)
+        above = max(reach, math.hypot(*(high - value for value, _, high in limited)) / n)
+    if not below and not above:
+        return Figure(mean, note=f"{note}, which do not differ: no interval")
+    least, most = _range_of(metric)
+    return Figure(mean, max(least, mean - below), min(most, mean + above), note)
+
+
+def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
+    """The figures of the strongest adversary and the utility, over the seeds of each group.
+
+    Args:
+        runs: as they were read.
+        labels: of the runs.
+    """
+    for group in alike(runs):
+        if len(group) < 2:
+            continue
+        label = labels.of(group[0].run, "seed")
+        told = [_figures(files.run) for files in group]
+        for metric in dict.fromkeys(name for figures in told for name in figures):
+            figures = [some[metric] for some in told if metric in some]
+            values = [figure.value for figure in figures if figure.value is not None]
+            if len(figures) < len(group) or not values:
+                continue
+            names = [files.run.name for files in group]
+            mean = mean_of(figures, metric)
+            yield Spread(label, metric, mean, min(values), max(values), names)
+
+
+def _figures(run: Run) -> dict[str, Figure]:
+    """What is told over seeds."""
+    figures = {} if run.strongest is None else run.strongest.figures
+    found = {name: figure for name, figure in figures.items() if name in _TOLD}
+    useful = utility_of(run)
+    return found if useful is None else found | {useful[0]: useful[1]}
+
+
+def _range_of(metric: str) -> tuple[float, float]:
+    return (0.0, 1.0) if metric.endswith(_SHARES) else _RANGES.get(metric, (-math.inf, math.inf))

@@ -1,0 +1,101 @@
+"""Runs that differ in the seed alone stand as one, with what another seed is expected to give."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_runs import LABELS, drawn, leave, rows_of
+from scipy import stats
+
+from leakage.reading.report import report_of
+from leakage.reading.schema import Figure
+from leakage.reading.seeds import mean_of
+
+
+def run_of(
+    folder: Path, seed: int, strength: float = 1.0, share: float = 0.9, **rules: int
+) -> None:
+    """Its trials are of its seed, and so is what the model is worth."""
+    answers, truth, draws = drawn(np.random.default_rng(seed), [0.2, strength])
+    rows = rows_of(dict(zip([LABELS, "Forest"], answers, strict=True)), truth, draws)
+    worth = {"test_accuracy": share + 0.01 * seed}
+    leave(folder / f"{seed}-{len(list(folder.glob('*')))}", rows, utility=worth, seed=seed, **rules)
+
+
+def test_seeds_are_one_curve_one_place_on_the_plane_and_one_mean(tmp_path: Path) -> None:
+    for seed in (0, 1, 2):
+        for batches, strength in ((50, 0.3), (1500, 1.5)):
+            run_of(tmp_path, seed, strength, shadow_batches=batches)
+    report = report_of([tmp_path])
+    names = [run.name for run in report.runs]
+    curves = [c for c in report.curves if (c.against, c.metric) == ("shadow_batches", "gain")]
+    assert [[(p.x, len(p.runs)) for p in c.points] for c in curves] == [[(50, 3), (1500, 3)]]
+    assert curves[0].label == ""  # what differs is along the axis, or pooled
+    assert sorted(name for p in curves[0].points for name in p.runs) == sorted(names)
+    assert [len(place.runs) for place in report.frontier] == [3, 3]
+    assert [(s.metric, len(s.runs)) for s in report.spreads] == 2 * [
+        ("auroc", 3), ("gain", 3), ("test_accuracy", 3),
+    ]  # fmt: skip
+    by_name = {run.name: run for run in report.runs}
+    for spread in report.spreads:
+        figures = [by_name[name].strongest.figures for name in spread.runs]  # type: ignore[union-attr]
+        if spread.metric == "test_accuracy":
+            values = np.array([0.9, 0.91, 0.92])
+        else:
+            values = np.array([some[spread.metric].value for some in figures])
+        assert spread.mean.value == pytest.approx(values.mean())
+        assert (spread.least, spread.most) == pytest.approx((values.min(), values.max()))
+        reach = stats.t.ppf(0.975, 2) * values.std(ddof=1) / math.sqrt(3)
+        assert spread.mean.low is not None
+        assert spread.mean.low <= values.mean() - reach + 1e-12
+
+
+def test_the_same_seed_again_is_no_further_sample(tmp_path: Path) -> None:
+    for seed in (0, 1, 1):
+        run_of(tmp_path, seed)
+    report = report_of([tmp_path])
+    assert [len(spread.runs) for spread in report.spreads if spread.metric == "gain"] == [2]
+    assert [len(place.runs) for place in report.frontier] == [2, 1]
+    for number in (0, 1, 2):
+        run_of(tmp_path, number, k=5)
+    gains = [s for s in report_of([tmp_path]).spreads if s.metric == "gain"]
+    assert sorted(len(spread.runs) for spread in gains) == [2, 3]
+
+
+def test_a_seed_without_a_figure_leaves_no_mean() -> None:
+    there = Figure(0.5, 0.4, 0.6)
+    assert mean_of([there], "auroc") == there
+    assert mean_of([there, Figure(None)], "auroc").value is None
+    same = mean_of([Figure(0.5), Figure(0.5)], "val_loss")
+    assert (same.value, same.low, same.high) == (0.5, None, None)
+
+
+def test_figures_at_the_edge_keep_the_width_that_their_trials_leave() -> None:
+    found = mean_of([Figure(1.0, 0.94, 1.0)] * 4, "auroc")
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(1 - math.sqrt(4 * 0.06**2) / 4)
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+@pytest.mark.parametrize("between", [0.0, 0.02, 0.05])
+def test_the_interval_covers_what_another_seed_is_expected_to_give(
+    seeds: int, between: float
+) -> None:
+    rng, games, within, truth = np.random.default_rng(seeds), 2_000, 0.03, 0.1
+    values = truth + between * rng.normal(size=(games, seeds))
+    values += within * rng.normal(size=(games, seeds))
+    covered, reaches = 0, []
+    for game in values:
+        figures = [Figure(v, v - 1.96 * within, v + 1.96 * within) for v in game]
+        found = mean_of(figures, "gain")
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= truth <= found.high
+        reaches.append(found.high - found.low)
+    assert 0.94 <= covered / games <= 0.997
+    if seeds == 10:  # it is no wider than it has to be
+        sample = math.hypot(between, within) / math.sqrt(seeds)
+        assert np.median(reaches) < 1.3 * 2 * stats.t.ppf(0.975, 9) * sample
