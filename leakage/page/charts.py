@@ -79,7 +79,8 @@ def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
 
 def differences(report: Report) -> list[Picture]:
     """One run less another, a chart for every metric in every place."""
-    titles = called(report.runs)
+    compared = {names[0] for one in report.differences for names in (one.one, one.other)}
+    titles = called([run for run in report.runs if run.name in compared])
     groups: dict[tuple[str, str], list[Difference]] = {}
     for one in report.differences:
         groups.setdefault((one.metric, one.place), []).append(one)
@@ -88,7 +89,7 @@ def differences(report: Report) -> list[Picture]:
         title = f"{in_words(metric)}{f', {place}' * bool(place)}: one run less another"
         rows = [
             Row(
-                f"{titles.get(one.one, one.one)} less {titles.get(one.other, one.other)}",
+                " less ".join(titles.get(names[0], names[0]) for names in (one.one, one.other)),
                 with_limits(one.figure, signed=True),
                 [Mark(one.figure, 0, hollow=not one.paired)],
             )
@@ -113,11 +114,20 @@ def differences(report: Report) -> list[Picture]:
                 Column("note", fold=True),
             ),
             [
-                (o.one, o.other, o.figure, "paired" if o.paired else "independent", o.note)
+                (
+                    ", ".join(o.one),
+                    ", ".join(o.other),
+                    o.figure,
+                    "paired" if o.paired else "independent",
+                    o.note,
+                )
                 for o in group
             ],
             f"{slug(title)}.csv",
         )
-        caption = "One run less the other with its 95% interval; at the line they are alike."
+        seeds = OF_SEEDS if any(len(one.one) > 1 for one in group) else ""
+        caption = (
+            f"One run less the other with its 95% interval{seeds}; at the line they are alike."
+        )
         found.append(Picture(title, caption, drawing, table))
     return found

@@ -108,7 +108,7 @@ def spreads(report: Report) -> Table | None:
     )
     rows = [
         (
-            one.label or report.runs[0].secret,
+            one.label or "all runs",
             one.metric.replace("_", " "),
             len(one.runs),
             one.mean,

@@ -21,7 +21,7 @@ from leakage.reading.guessers import (
 from leakage.reading.labels import Labels
 from leakage.reading.runs import Files
 from leakage.reading.schema import Curve, Figure, Guesser, Point
-from leakage.reading.seeds import alike, mean_of
+from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import is_number, rest_of, settings_of, varying
 from leakage.report.epsilons import EpsilonRow
 from leakage.report.rows import Row
@@ -143,7 +143,7 @@ def _pooled(told: Sequence[tuple[float, str, Figure]], metric: str) -> list[Poin
     return [
         Point(
             x,
-            mean_of([figure for at, _, figure in told if at == x], metric),
+            mean_of([figure for at, _, figure in told if at == x], range_of(metric)),
             [name for at, name, _ in told if at == x],
         )
         for x in places

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from leakage.reading.claims import when
 from leakage.reading.guessers import last_round, strongest_of, whole
 from leakage.reading.pairing import paired, paired_accuracy
 from leakage.reading.runs import Files, utility_of
 from leakage.reading.schema import Difference, Figure, Guesser, Run
+from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import differing, numbers_of, settings_of
 
 _TOLD = 4  # settings that are named
+
+
+@dataclass(frozen=True)
+class _Told:
+    """One figure of a run less that of another."""
+
+    names: tuple[str, str]
+    figure: Figure
+    paired: bool
+    note: str
 
 
 def differences_of(runs: Sequence[Files]) -> list[Difference]:
@@ -20,16 +32,36 @@ def differences_of(runs: Sequence[Files]) -> list[Difference]:
 
     Of adversaries in the last round alone, and where there are several in all of them together.
     Where both runs were judged on the same trials, or records, the interval is that of the paired
-    difference.
+    difference. Runs that differ in the seed are compared seed by seed, as far as both have it.
 
     Args:
         runs: as they were read, in the order in which they were given.
     """
-    attacked = [files for files in runs if files.run.strongest is not None]
-    return [found for other in attacked[1:] for found in _between(other, attacked[0])]
+    first, *others = alike([f for f in runs if f.run.strongest is not None]) or [[]]
+    return [found for other in others for found in _between(_by_seed(other, first))]
 
 
-def _between(one: Files, other: Files) -> Iterator[Difference]:
+def _by_seed(ones: Sequence[Files], others: Sequence[Files]) -> list[tuple[Files, Files]]:
+    """Pairs of the same seed; the first two where there are none."""
+    pairs = [(one, other) for one in ones for other in others if one.run.seed == other.run.seed]
+    return pairs or [(ones[0], others[0])]
+
+
+def _between(pairs: Sequence[tuple[Files, Files]]) -> Iterator[Difference]:
+    groups: dict[tuple[str, str], list[_Told]] = {}
+    for one, other in pairs:
+        for metric, place, told in _of_a_pair(one, other):
+            groups.setdefault((metric, place), []).append(told)
+    for (metric, place), group in groups.items():
+        least, most = range_of(metric)
+        figure = mean_of([told.figure for told in group], (least - most, most - least))
+        ones, others = (list(names) for names in zip(*(told.names for told in group), strict=True))
+        paired = all(told.paired for told in group)
+        yield Difference(ones, others, metric, figure, paired, group[0].note, place)
+
+
+def _of_a_pair(one: Files, other: Files) -> Iterator[tuple[str, str, _Told]]:
+    """By metric and place."""
     names, note = (one.run.name, other.run.name), _note(one, other)
     for rounds in ("alone", "sum"):
         ours, theirs = (_strongest(files, rounds) for files in (one, other))
@@ -40,7 +72,7 @@ def _between(one: Files, other: Files) -> Iterator[Difference]:
         for metric in ("auroc", "gain"):
             figure = same.get(metric) or _less(ours.figures.get(metric), theirs.figures.get(metric))
             if figure is not None:
-                yield Difference(*names, metric, figure, metric in same, note, place)
+                yield metric, place, _Told(names, figure, metric in same, note)
     useful, others = utility_of(one.run), utility_of(other.run)
     if useful is None or others is None or useful[0] != others[0]:
         return
@@ -48,9 +80,9 @@ def _between(one: Files, other: Files) -> Iterator[Difference]:
     split = name.removesuffix("_accuracy")
     figure = paired_accuracy(one, other, split) if split != name else None
     if figure is not None:
-        yield Difference(*names, name, figure, True, note)
+        yield name, "", _Told(names, figure, True, note)
     elif (figure := _less(useful[1], others[1])) is not None:
-        yield Difference(*names, name, figure, False, note)
+        yield name, "", _Told(names, figure, False, note)
 
 
 def _strongest(files: Files, rounds: str) -> Guesser | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from leakage.reading.labels import Labels
 from leakage.reading.runs import Files, utility_of
 from leakage.reading.schema import Run, Tradeoff
-from leakage.reading.seeds import alike, mean_of
+from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import rules_of
 
 
@@ -47,7 +47,9 @@ def _placed(runs: Sequence[Run], labels: Labels) -> Tradeoff | None:
         return None
     runs, (metric, *_), worths, gains = zip(*there, strict=True)
     label = labels.of(runs[0], *["seed"] * (len(runs) > 1)) or runs[0].defense
-    utility, gain = mean_of(worths, metric), mean_of(gains, "gain")
+    utility, gain = (
+        mean_of(figures, range_of(name)) for figures, name in ((worths, metric), (gains, "gain"))
+    )
     return Tradeoff([run.name for run in runs], label, utility, metric, gain, False)
 
 

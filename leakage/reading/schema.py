@@ -242,20 +242,20 @@ class Claim:
 
 @dataclass(frozen=True)
 class Difference:
-    """Two runs side by side.
+    """Two runs side by side, or two configs of which each was run with the same seeds.
 
     Args:
-        one: the name of a run.
-        other: that of another one.
-        metric: `auroc`, `gain`, `accuracy`, ...
-        figure: one less the other, with its interval.
-        paired: whether the interval is of the same trials or records.
+        one: the name of a run; of several, which differ in the seed, all of them.
+        other: that of another one; as many, seed by seed.
+        metric: `auroc`, `gain`, `test_accuracy`, ...
+        figure: one less the other, with its interval; of several seeds, the mean.
+        paired: whether all intervals are of the same trials or records.
         note: what else differs between the two.
         place: the round or rounds that it is about, in words; empty of utility.
     """
 
-    one: str
-    other: str
+    one: list[str]
+    other: list[str]
     metric: str
     figure: Figure
     paired: bool

@@ -14,6 +14,7 @@ from leakage.reading.runs import Files, utility_of
 from leakage.reading.schema import Figure, Run, Spread
 from leakage.reading.settings import rest_of, settings_of
 
+Range = tuple[float, float]
 _RANGES = {"auroc": (0.0, 1.0), "gain": (-1.0, 1.0)}
 _TOLD = ("auroc", "gain", "bits")
 _SHARES = "_accuracy"  # how the names of utilities in [0, 1] end
@@ -36,7 +37,7 @@ def alike(runs: Sequence[Files]) -> list[list[Files]]:
     return list(groups.values())
 
 
-def mean_of(figures: Sequence[Figure], metric: str) -> Figure:
+def mean_of(figures: Sequence[Figure], within: Range) -> Figure:
     """The mean over seeds, with a 95% interval for what another seed is expected to give.
 
     That of Student's t over the seeds, each of them one draw of the training, of what the
@@ -46,7 +47,7 @@ def mean_of(figures: Sequence[Figure], metric: str) -> Figure:
 
     Args:
         figures: of one and the same metric, one a seed.
-        metric: its name.
+        within: the least and the largest value that it can have.
 
     Returns:
         The figure itself where there is one seed; without a value where one of them has none.
@@ -66,8 +67,12 @@ def mean_of(figures: Sequence[Figure], metric: str) -> Figure:
         above = max(reach, math.hypot(*(high - value for value, _, high in limited)) / n)
     if not below and not above:
         return Figure(mean, note=f"{note}, which do not differ: no interval")
-    least, most = _range_of(metric)
-    return Figure(mean, max(least, mean - below), min(most, mean + above), note)
+    return Figure(mean, max(within[0], mean - below), min(within[1], mean + above), note)
+
+
+def range_of(metric: str) -> Range:
+    """The least and the largest value of a metric."""
+    return (0.0, 1.0) if metric.endswith(_SHARES) else _RANGES.get(metric, (-math.inf, math.inf))
 
 
 def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
@@ -88,7 +93,7 @@ def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
             if len(figures) < len(group) or not values:
                 continue
             names = [files.run.name for files in group]
-            mean = mean_of(figures, metric)
+            mean = mean_of(figures, range_of(metric))
             yield Spread(label, metric, mean, min(values), max(values), names)
 
 
@@ -98,7 +103,3 @@ def _figures(run: Run) -> dict[str, Figure]:
     found = {name: figure for name, figure in figures.items() if name in _TOLD}
     useful = utility_of(run)
     return found if useful is None else found | {useful[0]: useful[1]}
-
-
-def _range_of(metric: str) -> tuple[float, float]:
-    return (0.0, 1.0) if metric.endswith(_SHARES) else _RANGES.get(metric, (-math.inf, math.inf))

@@ -165,9 +165,9 @@ def several() -> Report:
         )
     )
     differences = [
-        Difference("Sign", "none", "auroc", around(0.0103, 0.0071), True, "", LAST),
-        Difference("DP", "none", "auroc", around(-0.3073, 0.0412), False, "other trials", LAST),
-        Difference("DP", "none", "accuracy", around(-0.0891, 0.0061), True),
+        Difference(["Sign"], ["none"], "auroc", around(0.0103, 0.0071), True, "", LAST),
+        Difference(["DP"], ["none"], "auroc", around(-0.3073, 0.0412), False, "other trials", LAST),
+        Difference(["DP"], ["none"], "accuracy", around(-0.0891, 0.0061), True),
     ]
     return Report(
         "Adult: sex as a property",

@@ -14,6 +14,8 @@ from leakage.reading.report import report_of
 from leakage.reading.schema import Figure
 from leakage.reading.seeds import mean_of
 
+SHARE = (0.0, 1.0)
+
 
 def run_of(
     folder: Path, seed: int, strength: float = 1.0, share: float = 0.9, **rules: int
@@ -65,16 +67,50 @@ def test_the_same_seed_again_is_no_further_sample(tmp_path: Path) -> None:
     assert sorted(len(spread.runs) for spread in gains) == [2, 3]
 
 
+def test_configs_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    for seed in (0, 1, 2, 3):
+        run_of(tmp_path / "none", seed, 1.5, shadow_batches=50)
+        if seed < 3:
+            run_of(tmp_path / "weak", seed, 0.5, 0.8, shadow_batches=60)
+    run_of(tmp_path / "elsewhere", 7, 0.5, shadow_batches=70)  # no seed in common
+    report = report_of([tmp_path / name for name in ("none", "weak", "elsewhere")], compare=True)
+    by_name = {run.name: run for run in report.runs}
+    first, alone = ([d for d in report.differences if len(d.one) == n] for n in (3, 1))
+    assert [d.metric for d in first] == ["auroc", "gain", "test_accuracy"]
+    for row in [*first, *alone]:
+        pairs = [
+            (by_name[one], by_name[other]) for one, other in zip(row.one, row.other, strict=True)
+        ]
+        apart = []
+        for one, other in pairs:
+            assert one.seed == other.seed or row in alone
+            told = [
+                run.utility[row.metric]
+                if "accuracy" in row.metric
+                else run.strongest.figures[row.metric]
+                for run in (one, other)
+                if run.strongest
+            ]
+            apart.append((told[0].value or 0.0) - (told[1].value or 0.0))
+        assert row.figure.value == pytest.approx(np.mean(apart))
+        if row in first and row.metric != "test_accuracy":
+            assert row.figure.low is not None
+            assert row.figure.high is not None
+            reach = stats.t.ppf(0.975, 2) * np.std(apart, ddof=1) / math.sqrt(3)
+            assert row.figure.low <= np.mean(apart) - reach + 1e-12
+            assert row.figure.note == "mean of 3 seeds"
+
+
 def test_a_seed_without_a_figure_leaves_no_mean() -> None:
     there = Figure(0.5, 0.4, 0.6)
-    assert mean_of([there], "auroc") == there
-    assert mean_of([there, Figure(None)], "auroc").value is None
-    same = mean_of([Figure(0.5), Figure(0.5)], "val_loss")
+    assert mean_of([there], SHARE) == there
+    assert mean_of([there, Figure(None)], SHARE).value is None
+    same = mean_of([Figure(0.5), Figure(0.5)], (-math.inf, math.inf))
     assert (same.value, same.low, same.high) == (0.5, None, None)
 
 
 def test_figures_at_the_edge_keep_the_width_that_their_trials_leave() -> None:
-    found = mean_of([Figure(1.0, 0.94, 1.0)] * 4, "auroc")
+    found = mean_of([Figure(1.0, 0.94, 1.0)] * 4, SHARE)
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low == pytest.approx(1 - math.sqrt(4 * 0.06**2) / 4)
 
@@ -90,7 +126,7 @@ def test_the_interval_covers_what_another_seed_is_expected_to_give(
     covered, reaches = 0, []
     for game in values:
         figures = [Figure(v, v - 1.96 * within, v + 1.96 * within) for v in game]
-        found = mean_of(figures, "gain")
+        found = mean_of(figures, (-1.0, 1.0))
         assert found.low is not None
         assert found.high is not None
         covered += found.low <= truth <= found.high

@@ -51,7 +51,7 @@ def test_runs_of_the_same_trials_are_compared_trial_by_trial(
     found = {d.metric: d for d in report_of(runs, compare=True).differences}
     for metric in ("auroc", "gain"):
         figure = found[metric].figure
-        assert (found[metric].one, found[metric].other) == ("defended", "plain")
+        assert (found[metric].one, found[metric].other) == (["defended"], ["plain"])
         assert found[metric].paired
         assert (figure.value, figure.low, figure.high) == pytest.approx(
             (expected.value, expected.low, expected.high)
