@@ -27,12 +27,13 @@ from leakage.errors import LeakageError
 from leakage.gradients.layout import Layout
 from leakage.gradients.loss import LossFunction
 from leakage.gradients.updates import Local
+from leakage.idle import IDLE
 from leakage.population import Population
 from leakage.randomness import torch_generator
 from leakage.secrets import Distribution, Membership, Secret, Sizes, TraitSecret, User
 from leakage.shadow import fewer_shadow_records, shifted_shadow
 
-FREE = ("background", "cores", "memory", "rounds")
+FREE = (*IDLE, "rounds")
 """The rules that change no figure of a round."""
 
 

@@ -30,6 +30,7 @@ ORDER = (
     "randomness",
     "ranks",
     "knowledge",
+    "idle",
     "fields",
     "fingerprint",
     "population",

@@ -5,110 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from stub_cells import alive, end, no_orphans, start, starts, wait_for
 
 from leakage.sweep.cells import Attempt, Cell
 from leakage.sweep.grid import Plan
-
-# A cell waits `seconds`, or until it is told to go on, and leaves a table; each start of one is a
-# line of starts.txt.
-STUB = """
-import os, sys, time
-from pathlib import Path
-out, folder, name, seconds = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], float(sys.argv[4])
-assert not [name for name in os.environ if name.startswith(("SLURM_", "SUBMITIT_"))]
-with open(out / "starts.txt", "a") as file:
-    file.write(f"{name} {os.getpid()}\\n")
-began = time.time()
-while time.time() < began + seconds and not (out / "go").exists():
-    time.sleep(0.02)
-if name == "bad":
-    print("something\\nerror: attack.k: no good\\nsomething else")
-    sys.exit(2)
-if name == "silent":
-    sys.exit(0)
-(folder / "attack.csv").write_text("round,k,others,layers,group,knowledge,metric,value\\n"
-                                   "0,1,0,all,all,static,auroc,0.8\\n"
-                                   "0,1,0,all,all,adaptive,auroc,0.75\\n")
-"""
-SWEEP = """
-import os, sys
-from pathlib import Path
-from leakage.sweep.board import Board
-from leakage.sweep.cells import Cell
-from leakage.sweep.grid import Plan
-from leakage.sweep.running import play
-from leakage.sweep.settings import Sweep
-
-out, seconds, jobs, names = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
-
-class Stub(Cell):
-    @property
-    def program(self):
-        stub = str(self.folder.parent.parent / "stub.py")
-        return [sys.executable, stub, str(out), str(self.folder), self.key, seconds]
-
-cells = [Stub(Plan({}, 0, ["fit"]), name, out / "cells" / name, "x: 1") for name in names]
-board = Board(len(cells), sys.stderr)
-slurm = {"timeout_min": 5, "slurm_partition": "long"}
-where = os.environ.get("CLUSTER", "local")
-play(cells, Sweep(["x"], str(out), jobs=jobs, cluster=where, slurm=slurm), board)
-print({key: (told.word, told.figure, told.sentence) for key, told in board.standings.items()})
-"""
-
-
-def start(out: Path, names: str, *, seconds: float, jobs: int = 1) -> subprocess.Popen[str]:
-    (out / "stub.py").write_text(STUB)
-    return subprocess.Popen(
-        [sys.executable, "-c", SWEEP, str(out), str(seconds), str(jobs), *names.split()],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def end(sweep: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = sweep.communicate(timeout=60)
-    assert sweep.returncode == 0, err
-    return out, err
-
-
-def starts(out: Path) -> list[str]:
-    path = out / "starts.txt"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def wait_for(condition: object) -> None:
-    assert callable(condition)
-    until = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def alive(number: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{number}/stat").read_text().split()[2] != "Z"
-    return False
-
-
-@contextmanager
-def no_orphans(out: Path) -> Iterator[None]:
-    """Ends what a test that failed has left."""
-    try:
-        yield
-    finally:
-        for line in starts(out):
-            with suppress(ProcessLookupError):
-                os.kill(int(line.split()[1]), signal.SIGKILL)
+from leakage.sweep.queue import Queue
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +28,7 @@ def test_a_cell_that_fails_ends_no_other_and_is_told_by_its_sentence(
     mixed: tuple[Path, str, str],
 ) -> None:
     told = eval(mixed[1])
-    good = ("finished", "AUROC 0.750", "")
+    good = ("finished", "AUROC 0.700, gain +0.375", "")
     assert {told[name] for name in ("one", "two", "three")} == {good}
     assert told["bad"] == ("failed", "", "attack.k: no good")
     assert told["silent"] == ("failed", "", "its process ended with code 0 and no figures")
@@ -210,7 +116,7 @@ echo Submitted batch job 7
 while [[ $1 == -* ]]; do [[ $1 == --unbuffered ]] || shift; shift; done
 exec "$@"
 """,
-    "sacct": "echo 'JobID|State|NodeList'; for i in 0 1 2; do echo \"7_$i|RUNNING|n\"; done",
+    "squeue": "for i in 0 1 2; do echo 7_$i RUNNING; done",
 }
 
 
@@ -255,3 +161,107 @@ def test_what_a_cell_is_left_of_the_environment_makes_it_no_part_of_a_job(
     given = Attempt(cell, {"CUDA_VISIBLE_DEVICES": None})._variables()
     assert given["KEPT"] == "1"
     assert not {"SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"} & set(given)
+
+
+# What SLURM says of its jobs
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with what squeue prints; it fails where there is none."""
+    (tmp_path / "squeue").write_text(f"#!/bin/bash\ncat {tmp_path / 'said'}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("leakage.sweep.queue._EVERY", 0.0)
+    return tmp_path / "said"
+
+
+def test_a_job_is_lost_that_is_missing_for_a_while_and_not_one_that_is_requeued(
+    said: Path,
+) -> None:
+    queue = Queue()
+    looks = ["7_0 RUNNING\n7_1 PENDING\n", "7_1 PENDING\n", "7_0 PENDING\n7_1 PENDING\n"]
+    for look in looks:
+        said.write_text(look)
+        assert not queue.has_lost("7_0")
+    said.write_text("7_1 PENDING\n")
+    assert [queue.has_lost("7_0") for _ in range(3)] == [False, False, True]
+    assert not queue.has_lost("7_1")
+
+
+def test_no_job_is_lost_while_slurm_does_not_answer(said: Path) -> None:
+    queue = Queue()
+    assert not any(queue.has_lost("7_0") for _ in range(9))
+    assert not queue.holds("7_0")
+    said.write_text("7_0 COMPLETING\n7_1 RUNNING\n")
+    assert [queue.holds(job) for job in ("7_0", "7_1")] == [False, True]
+
+
+# A cell that is ended
+
+
+def attempt(folder: Path, fruitless: int = 0) -> Attempt:
+    """One that has begun to play a cell, and whose process is over."""
+    cell = Cell(Plan({}, 0, ["fit"]), "key", folder, "")
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    begun = Attempt(cell, {}, fruitless)
+    begun._process = subprocess.Popen(["true"])
+    begun._process.wait()
+    begun._kept = cell.kept()
+    return begun
+
+
+def test_a_cell_that_comes_to_nothing_within_three_jobs_is_given_up_with_a_sentence(
+    tmp_path: Path,
+) -> None:
+    for fruitless in range(2):
+        delayed = attempt(tmp_path, fruitless).checkpoint()
+        assert delayed is not None
+        assert delayed.function._fruitless == fruitless + 1
+    last = attempt(tmp_path, 2)
+    assert last.checkpoint() is None
+    assert last._cell.sentence == (
+        "3 jobs were ended before the cell had come to a checkpoint; slurm.timeout_min: allow more"
+    )
+
+
+def test_a_cell_that_has_kept_something_goes_on_as_often_as_it_takes(tmp_path: Path) -> None:
+    begun = attempt(tmp_path, 2)
+    (tmp_path / "checkpoints" / "epoch=0.ckpt").touch()
+    delayed = begun.checkpoint()
+    assert delayed is not None
+    assert delayed.function._fruitless == 0
+    waiting = Attempt(begun._cell, {}, 2)  # for another process that plays it
+    assert waiting.checkpoint() is not None
+
+
+def test_a_cell_that_was_killed_is_told_by_the_signal(tmp_path: Path) -> None:
+    with no_orphans(tmp_path):
+        sweep = start(tmp_path, "one", seconds=60)
+        wait_for(lambda: starts(tmp_path))
+        os.kill(int(starts(tmp_path)[0].split()[1]), signal.SIGKILL)
+        out, _ = end(sweep)
+    said = "its process was ended by SIGKILL, as a lack of memory does; the same sweep goes on"
+    assert eval(out)["one"] == ("failed", "", f"{said} from there")
+
+
+def test_a_cell_whose_attempt_was_killed_is_told_so_and_waited_for_by_the_next_sweep(
+    tmp_path: Path,
+) -> None:
+    with no_orphans(tmp_path):
+        sweep = start(tmp_path, "one", seconds=60)
+        wait_for(lambda: starts(tmp_path))
+        cell = int(starts(tmp_path)[0].split()[1])
+        os.kill(parent_of(cell), signal.SIGKILL)
+        out, _ = end(sweep)
+        told = eval(out)["one"]
+        assert told[0] == "failed"
+        assert "it was cancelled or killed" in told[2]
+        assert alive(cell)
+        (tmp_path / "go").touch()
+        out, _ = end(start(tmp_path, "one", seconds=60))
+    assert eval(out)["one"][0] == "finished"
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])

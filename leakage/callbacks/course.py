@@ -125,8 +125,10 @@ class Course:
         """Keeps a round that was played, and what was answered in it."""
         if not (archive := self._own()):
             return
-        archive.keep_answered(played.round, answered)
-        if self._kept.get(played.round) == played.size:
+        known = self._kept.get(played.round) == played.size
+        if not known or not archive.has_answered(played.round):
+            archive.keep_answered(played.round, answered)
+        if known:
             archive.drop_weights(played.round)
         else:  # new, or played again with the releases of a step
             archive.keep(played, self.keys[played.round])

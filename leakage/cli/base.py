@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from argparse import ArgumentError
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -28,7 +27,7 @@ import leakage.models.tabular  # noqa: F401 - their class names then need no pat
 from leakage.callbacks import Audit, Capture  # noqa: F401 - likewise
 from leakage.callbacks.checkpoints import LastTwo
 from leakage.callbacks.resume import Resume
-from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.errors import check_configs, one_sentence, parsed
 from leakage.cli.overview import PROG, described
 from leakage.cli.resuming import check_checkpoint, check_config, find_checkpoint
 from leakage.cli.saving import SaveConfig, check_log_folder
@@ -65,18 +64,19 @@ class DefendedCLI(LightningCLI):
     @override
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         check_configs(sys.argv[1:] if args is None else args)
-        try:
-            self.config = parser.parse_args(args)
-        except ArgumentError as error:
-            keys = [
-                key
-                for subparser in self._subcommand_parsers.values()
-                for key in subparser.get_defaults().keys()  # noqa: SIM118 - a Namespace
-            ]
-            raise LeakageError(one_sentence(str(error), keys)) from None
+        self.config = parsed(parser, args, self._sentence)
         seed = self.config[self.config["subcommand"]]["seed_everything"]
         if not 0 <= seed < 2**32:
             raise LeakageError(f"seed_everything: a number from 0 to 2^32 - 1, got {seed}")
+
+    def _sentence(self, told: str) -> str:
+        """Of what the parser says, with all keys of all commands."""
+        keys = [
+            key
+            for subparser in self._subcommand_parsers.values()
+            for key in subparser.get_defaults().keys()  # noqa: SIM118 - a Namespace
+        ]
+        return one_sentence(told, keys)
 
     @override
     def _parse_ckpt_path(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentParser, capture_parser
 
 from leakage.cli.auditing import audit
-from leakage.cli.errors import class_names, one_sentence
+from leakage.cli.errors import class_names, one_sentence, parsed
 from leakage.cli.overview import COMMANDS, PROG
 from leakage.cli.reporting import report
 from leakage.cli.standin import write_standin
@@ -34,12 +34,10 @@ def write_completion(words: Sequence[str]) -> None:
         description="Prints a script that completes commands, keys and values of `leakage` by tab:"
         ' eval "$(leakage completion bash)" for one session.',
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="that reads the script")
-    try:
-        shell = parser.parse_args(list(words)).shell
-    except argparse.ArgumentError as error:
-        raise LeakageError(one_sentence(str(error), ["shell"])) from None
+    shell = parsed(parser, words, lambda told: one_sentence(told, ["shell"])).shell
     try:
         import shtab
     except ModuleNotFoundError:

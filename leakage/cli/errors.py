@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from argparse import ArgumentError
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from traceback import walk_tb
 from typing import Any
 
 import yaml
+from jsonargparse import ArgumentParser, Namespace
 
 from leakage.errors import LeakageError, nearest
 
@@ -31,6 +33,26 @@ _NOISE = re.compile(
     r"(- )?Does not validate|Subtypes:|Errors:|Given value|- Expected a <class 'NoneType'>"
     r"|- Expected a path|tip:"
 )
+
+
+def parsed(
+    parser: ArgumentParser, words: Sequence[str] | None, sentence: Callable[[str], str]
+) -> Namespace:
+    """What a parser makes of the words of a command line.
+
+    Args:
+        parser: that raises instead of leaving the process.
+        words: those after the command; of the process where left out.
+        sentence: makes one of the parser's own words, such as `one_sentence`.
+
+    Raises:
+        LeakageError: what is wrong with them.
+    """
+    try:
+        found: Namespace = parser.parse_args(None if words is None else list(words))
+    except ArgumentError as error:
+        raise LeakageError(sentence(str(error))) from None
+    return found
 
 
 def check_configs(words: Sequence[str]) -> None:

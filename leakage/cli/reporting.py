@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-from argparse import ArgumentError, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from leakage.cli.errors import one_sentence
+from leakage.cli.errors import one_sentence, parsed
 from leakage.cli.overview import PROG
 from leakage.errors import LeakageError, nearest
 from leakage.reading.gate import condition_of, judge
@@ -51,11 +51,7 @@ def report(words: Sequence[str]) -> int:
     Raises:
         LeakageError: what is wrong with the words, or with a folder.
     """
-    parser = _parser()
-    try:
-        given = parser.parse_args(list(words))
-    except ArgumentError as error:
-        raise LeakageError(_sentence(str(error))) from None
+    given = parsed(_parser(), words, _sentence)
     conditions = [condition_of(text) for text in given.fail_if]
     form, out = _place(given.format, given.out, Path(given.folders[0]))
     found = report_of([Path(folder) for folder in given.folders], given.compare)

@@ -21,15 +21,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from leakage.callbacks.resume import KEY
 from leakage.errors import LeakageError
 from leakage.rules import FREE as RULES
+from leakage.sweep.contents import IDLE_KEYS
 
 LAST = "last"
 FREE = {
+    *IDLE_KEYS,
     *(f"attack.{rule}" for rule in RULES),
-    "audit.memory",
     "audit.rounds",
-    "data.download",
-    "data.download_url",
-    "data.num_workers",
     "data.root",  # a checkpoint knows its records, wherever they lie
     "data.shadow_root",  # other adversaries may look at one and the same training
 }

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from argparse import ArgumentError
 from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser
 
-from leakage.cli.errors import one_sentence
+from leakage.cli.errors import one_sentence, parsed
 from leakage.cli.overview import PROG
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.celeba import CELEBA
@@ -41,16 +40,15 @@ def write_standin(words: Sequence[str]) -> None:
         f" `data.standin: true` do by themselves: {PROG} standin --set adult --out data/adult"
         " --size 2000",
         exit_on_error=False,
+        allow_abbrev=False,
     )
     parser.add_argument("--set", required=True, help=f"the data set: {', '.join(SETS)}")
     parser.add_argument("--out", required=True, help="the folder, new or a stand-in")
     parser.add_argument("--seed", type=int, default=0, help="of what is made up")
     units = ", ".join(f"{made.unit} ({name}, {made.least} or more)" for name, made in SETS.items())
     parser.add_argument("--size", type=int, required=True, help=f"how many: {units}")
-    try:
-        given = parser.parse_args(list(words))
-    except ArgumentError as error:
-        raise LeakageError(one_sentence(str(error), ["set", "out", "seed", "size"])) from None
+    keys = ["set", "out", "seed", "size"]
+    given = parsed(parser, words, lambda told: one_sentence(told, keys))
     if given.set not in SETS:
         raise LeakageError(f"--set: there is no set {given.set!r}; {nearest(given.set, SETS)}")
     out = Path(given.out)

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import signal
 import sys
-from argparse import ArgumentError
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -21,7 +20,7 @@ import yaml
 from jsonargparse import ArgumentParser
 from tqdm import tqdm
 
-from leakage.cli.errors import check_configs, one_sentence
+from leakage.cli.errors import check_configs, one_sentence, parsed
 from leakage.cli.overview import PROG
 from leakage.cli.resolving import Resolved, resolver_of
 from leakage.errors import LeakageError
@@ -83,10 +82,7 @@ def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
     parser.add_class_arguments(Sweep)
     check_configs(words)
     names = [field.name for field in fields(Sweep)]
-    try:
-        given = parser.parse_args(list(words))
-    except ArgumentError as error:
-        raise LeakageError(one_sentence(str(error), names)) from None
+    given = parsed(parser, words, lambda told: one_sentence(told, names))
     files = [Path(str(file)) for file in given.config or []]
     plain = yaml.safe_load(parser.dump(given))  # within, what looks like a class is none here
     settings = Sweep(**{name: plain[name] for name in names})

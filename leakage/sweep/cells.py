@@ -23,7 +23,10 @@ from leakage.sweep.grid import Plan
 from leakage.writing import write_whole
 
 CONFIG, FINISHED, LOCK, LOG = "cell.yaml", "finished.json", ".lock", "log.txt"
+_JOB = ".job"
 TABLE = {"fit": "attack.csv", "audit": "audit.csv"}
+_FRUITLESS = 3  # jobs in a row that were ended before the cell had kept anything new
+_GRACE = 5.0  # seconds in which SLURM may say more than SIGTERM
 _LOGGER = "lightning.pytorch.loggers.TensorBoardLogger"
 
 
@@ -70,6 +73,14 @@ class Cell:
         return (errors or said)[-1].strip().removeprefix("error: ")
 
     @property
+    def job(self) -> str | None:
+        """The job of SLURM that it was last given to."""
+        try:
+            return (self.folder / _JOB).read_text().strip() or None
+        except OSError:
+            return None
+
+    @property
     def program(self) -> list[str]:
         """What plays it; started again, it goes on in its folder."""
         place = {"save_dir": str(self.folder.parent), "name": "", "version": self.folder.name}
@@ -85,6 +96,19 @@ class Cell:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / CONFIG, self.config)
 
+    def note(self, job: str) -> None:
+        """Takes down which job of SLURM it was given to, for a sweep that is started again."""
+        write_whole(self.folder / _JOB, job)
+
+    def kept(self) -> dict[Path, int]:
+        """What it can go on from, and when each file was written."""
+        files = [*self.folder.glob("checkpoints/*"), *self.folder.glob("attack*/*")]
+        found = {}
+        for path in files:
+            with suppress(OSError):  # a checkpoint may take the place of an older one now
+                found[path] = path.stat().st_mtime_ns
+        return found
+
 
 class Attempt:
     """Plays a cell to its end, unless another process has; what submitit starts, wherever that is.
@@ -95,27 +119,51 @@ class Attempt:
     Args:
         cell: whose folder is there.
         environment: variables that the cell gets, or loses where they are None.
+        fruitless: how many jobs in a row have come to nothing that it could go on from.
     """
 
-    def __init__(self, cell: Cell, environment: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, cell: Cell, environment: Mapping[str, str | None], fruitless: int = 0
+    ) -> None:
         self._cell = cell
         self._environment = dict(environment)
+        self._fruitless = fruitless
         self._process: subprocess.Popen[bytes] | None = None
+        self._kept: dict[Path, int] = {}
 
     def __call__(self) -> None:
         """Plays it; what went wrong stands in its log."""
-        if os.environ.get("SUBMITIT_EXECUTOR") == "local":  # else submitit heeds what SLURM sends
+        local = os.environ.get("SUBMITIT_EXECUTOR") == "local"
+        if local:  # else submitit heeds what SLURM sends
             signal.signal(signal.SIGTERM, self._stop)
         with locked(self._cell.folder / LOCK) as lock:
             if not self._cell.finished:
-                self._play(lock)
+                self._kept = self._cell.kept()
+                code = self._play(lock)
+                if not local and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                    # SLURM ends the job, and all in it has heard so. Left without a result, the job
+                    # is over if SLURM says so, and not where it is requeued.
+                    time.sleep(_GRACE)
+                    os._exit(128 + signal.SIGTERM)
 
-    def checkpoint(self) -> DelayedSubmission:
-        """Ends the cell before a time limit of SLURM, and has it go on in the requeued job."""
+    def checkpoint(self) -> DelayedSubmission | None:
+        """Ends the cell before a time limit of SLURM, and has it go on in the requeued job.
+
+        But not for ever: None where a few jobs in a row have come to nothing.
+        """
         self._end()
-        return DelayedSubmission(Attempt(self._cell, self._environment))
+        waited = self._process is None  # for another process that plays it
+        idle = not waited and self._cell.kept() == self._kept
+        fruitless = self._fruitless + 1 if idle else self._fruitless if waited else 0
+        if fruitless < _FRUITLESS:
+            return DelayedSubmission(Attempt(self._cell, self._environment, fruitless))
+        with (self._cell.folder / LOG).open("ab") as log:
+            said = f"{fruitless} jobs were ended before the cell had come to a checkpoint"
+            log.write(f"\nerror: {said}; slurm.timeout_min: allow more\n".encode())
+        return None
 
-    def _play(self, lock: int) -> None:
+    def _play(self, lock: int) -> int:
+        """The exit code of the cell."""
         cell, started = self._cell, time.monotonic()
         with (cell.folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(
@@ -131,8 +179,9 @@ class Attempt:
             if code == 0 and (cell.folder / TABLE[cell.command]).is_file():
                 seconds = round(time.monotonic() - started, 1)
                 write_whole(cell.folder / FINISHED, json.dumps({"seconds": seconds}))
-            elif code <= 0:  # else it has said why
-                log.write(f"\nerror: its process ended with code {code} and no figures\n".encode())
+            elif code <= 0 or code > 128:  # else it has said why
+                log.write(f"\nerror: its process {_ended(code)}\n".encode())
+        return code
 
     def _variables(self) -> dict[str, str]:
         """Those of this process, but for what makes a program take part in a job by itself."""
@@ -149,6 +198,21 @@ class Attempt:
     def _stop(self, number: int, frame: FrameType | None) -> None:
         self._end()
         os._exit(128 + number)
+
+
+def _ended(code: int) -> str:
+    """How a process came to an end that has not said why.
+
+    >>> _ended(-9)
+    'was ended by SIGKILL, as a lack of memory does; the same sweep goes on from there'
+    >>> _ended(0)
+    'ended with code 0 and no figures'
+    """
+    number = -code if code < 0 else code - 128
+    if number not in set(signal.Signals):
+        return f"ended with code {code} and no figures"
+    why = ", as a lack of memory does" if number == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(number).name}{why}; the same sweep goes on from there"
 
 
 @contextmanager

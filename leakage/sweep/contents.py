@@ -11,14 +11,15 @@ from typing import Any
 
 from leakage import __version__
 from leakage.errors import LeakageError
+from leakage.idle import IDLE
 
-# They say how a cell is played, and where, but change nothing of what comes out.
-_IDLE = {
+IDLE_KEYS = {
     *("ckpt_path", "trainer.logger", "trainer.default_root_dir"),
     *("trainer.enable_progress_bar", "trainer.enable_model_summary"),
-    *("attack.background", "attack.cores", "attack.memory", "audit.memory"),
-    *("data.download", "data.download_url", "data.num_workers"),
+    *(f"attack.{rule}" for rule in IDLE),
+    *("audit.memory", "data.download", "data.download_url", "data.num_workers"),
 }
+"""They say how a run is played, and where, but change nothing of what comes out."""
 _TABLES = ("attack.attributes", "audit.attributes")
 
 
@@ -39,7 +40,7 @@ class Contents:
         told = {
             key: self._of(_read_as(key, value)) if is_path(key, value) else value
             for key, value in settings_of(config)
-            if key.replace(".init_args", "") not in _IDLE
+            if key.replace(".init_args", "") not in IDLE_KEYS
         }
         text = json.dumps([__version__, told], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -69,7 +70,7 @@ class Contents:
 
 def settings_of(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """All settings by whole keys, but for what is idle; a list counts as one setting."""
-    if key.replace(".init_args", "") in _IDLE:
+    if key.replace(".init_args", "") in IDLE_KEYS:
         return
     if isinstance(config, dict) and config:
         for name, part in config.items():

@@ -5,13 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from leakage.knowledge import HEADLINE
+from leakage.reading.guessers import (
+    guessers_of,
+    last_round,
+    of_the_game,
+    strongest_of,
+    value_of,
+)
+from leakage.reading.tables import read_rows
+from leakage.report.epsilons import EpsilonRow
+from leakage.report.rows import Row
 from leakage.sweep.cells import TABLE, Cell
 from leakage.writing import write_whole
 
@@ -54,30 +64,25 @@ def listed(cells: Iterable[Cell]) -> str:
 
 
 def strongest(cell: Cell) -> str:
-    """What a finished cell found, in two words for people who wait for the others.
+    """What a finished cell found, in a few words for people who wait for the others.
 
-    The largest AUROC (or share of right guesses, where the secret has none) of an adversary that
-    knows of the defense, in the last round by itself or in all rounds together; of an audit the
-    epsilon that it proves.
+    Of the adversary that a report calls the strongest, its AUROC (or share of right guesses, where
+    the secret has none) and its gain; of an audit the epsilon that it proves.
     """
+    path = cell.folder / TABLE[cell.command]
     if cell.command == "audit":
-        told = [row for row in _read(cell, TABLE["audit"]) if row["headline"] == "True"]
-        lows = [float(row["low"]) for row in told if row["low"]]
+        told = [row.low for row in read_rows(path, EpsilonRow)[0] if row.headline]
+        lows = [low for low in told if not math.isnan(low)]
         return f"epsilon >= {max(lows):.3g}" if lows else ""
-    rows = list(_read(cell, TABLE["fit"]))
-    first, last = rows[0], rows[-1]
-    mine = [
-        row
-        for row in rows
-        if row["knowledge"] in HEADLINE and row["value"] and row["round"] == last["round"]
-        if (row["layers"], row["group"]) == ("all", "all")
-        if (row["k"], row["others"]) == (first["k"], first["others"])
-    ]
-    for metric in ("auroc", "asr"):
-        values = [float(row["value"]) for row in mine if row["metric"] == metric]
-        if values:
-            return f"{metric.upper()} {max(values):.3f}"
-    return ""
+    rows, _ = read_rows(path, Row)
+    found = strongest_of(last_round(guessers_of(of_the_game(rows)))) if rows else None
+    if found is None:
+        return ""
+    figures = {name: value_of(found, name) for name in ("auroc", "asr", "gain")}
+    known = {name: value for name, value in figures.items() if math.isfinite(value)}
+    gain = [f"gain {known['gain']:+.3f}"] if "gain" in known else []
+    level = [f"{name.upper()} {known[name]:.3f}" for name in ("auroc", "asr") if name in known]
+    return ", ".join(level[:1] + gain)
 
 
 def _rows(cell: Cell) -> Iterator[dict[str, str]]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from submitit import AutoExecutor, Job, LocalJob
+from submitit import AutoExecutor, Job, LocalJob, SlurmJob
 
 from leakage.errors import LeakageError
 from leakage.sweep.board import Board, Standing
 from leakage.sweep.cells import Attempt, Cell
 from leakage.sweep.joined import strongest
+from leakage.sweep.queue import Queue
 from leakage.sweep.settings import Sweep
 
 JOBS = "jobs"
@@ -24,6 +25,7 @@ JOBS = "jobs"
 _PAUSE = 0.3  # seconds between two looks
 _PATIENCE = 20.0  # seconds that cells may take to end
 _FOREVER = 60 * 24 * 365  # minutes; the default of submitit is two
+_REQUEUES = 10**6  # at time limits; the default of submitit is three, and an attempt counts itself
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,12 @@ class _Played:
     cell: Cell
     job: Job[None]
     since: float
+
+    def ended(self, queue: Queue) -> bool:
+        """Whether it is under way no more."""
+        if isinstance(self.job, LocalJob):
+            return self.job.done()
+        return self.job.paths.result_pickle.exists() or queue.has_lost(self.job.job_id)
 
 
 def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
@@ -46,17 +54,22 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
     Raises:
         LeakageError: nothing can be submitted.
     """
-    waiting = []
+    local, folder, queue = sweep.cluster == "local", Path(sweep.out, JOBS), Queue()
+    waiting: list[Cell] = []
+    under_way: list[_Played] = []
     for cell in cells:
         board.tell(cell, _standing(cell) if cell.finished else Standing("waiting"))
-        waiting += [] if cell.finished else [cell]
-    if not waiting:
+        job = None if local or cell.finished else cell.job
+        if job is not None and queue.holds(job):  # a sweep that was killed has left it
+            under_way.append(_Played(cell, SlurmJob(folder, job), time.monotonic()))
+            board.tell(cell, Standing(f"job {job}"))
+        elif not cell.finished:
+            waiting.append(cell)
+    if not waiting and not under_way:
         return
-    local = sweep.cluster == "local"
-    executor = _executor(sweep, Path(sweep.out, JOBS))
-    at_once = sweep.jobs if local else len(waiting)
+    executor = _executor(sweep, folder)
+    at_once = sweep.jobs if local else len(waiting) + len(under_way)
     environment = {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES")} if local else {}
-    under_way: list[_Played] = []
     with _ending(under_way):
         while waiting or under_way:
             free = at_once - len(under_way)
@@ -65,13 +78,15 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
                 cell.prepare()
             if starting:
                 jobs = _submit(executor, [Attempt(cell, environment) for cell in starting])
-                for cell, job in zip(starting, jobs, strict=True):
-                    under_way.append(_Played(cell, job, time.monotonic()))
-                    board.tell(cell, Standing("running" if local else f"job {job.job_id}"))
+                for cell, submitted in zip(starting, jobs, strict=True):
+                    under_way.append(_Played(cell, submitted, time.monotonic()))
+                    if not local:
+                        cell.note(submitted.job_id)
+                    board.tell(cell, Standing("running" if local else f"job {submitted.job_id}"))
             for played in list(under_way):
-                if played.job.done():
+                if played.ended(queue):
                     under_way.remove(played)
-                    board.tell(played.cell, _standing(played.cell))
+                    board.tell(played.cell, _standing(played.cell, played.job))
                 else:
                     taken = time.monotonic() - played.since
                     board.tell(
@@ -81,11 +96,18 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
             time.sleep(_PAUSE)
 
 
-def _standing(cell: Cell) -> Standing:
-    """How a cell stands that is not under way any more."""
+def _standing(cell: Cell, job: Job[None] | None = None) -> Standing:
+    """How a cell stands that is not under way any more, and the job that it was in."""
     if cell.finished:
         return Standing("finished", cell.seconds, strongest(cell))
-    return Standing("failed", sentence=cell.sentence)
+    if job is None or job.paths.result_pickle.exists():
+        return Standing("failed", sentence=cell.sentence)
+    # What its log says may be of an earlier job.
+    return Standing(
+        "failed",
+        sentence=f"job {job.job_id} ended before the cell was finished: it was cancelled or killed,"
+        " or came to a limit; the same sweep goes on from there",
+    )
 
 
 def _executor(sweep: Sweep, folder: Path) -> AutoExecutor:
@@ -93,7 +115,7 @@ def _executor(sweep: Sweep, folder: Path) -> AutoExecutor:
     if sweep.cluster == "slurm":
         parameters |= {"slurm_array_parallelism": sweep.jobs, **sweep.slurm}
     try:
-        executor = AutoExecutor(folder, cluster=sweep.cluster)
+        executor = AutoExecutor(folder, cluster=sweep.cluster, slurm_max_num_timeout=_REQUEUES)
         executor.update_parameters(**parameters)
     # Its words for no SLURM here, an unknown name and a value of another type.
     except (RuntimeError, NameError, ValueError, AssertionError) as error:

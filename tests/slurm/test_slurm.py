@@ -7,8 +7,10 @@ folder that `tests/slurm/unpack FOLDER` filled.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,7 @@ import pytest
 import torch
 import yaml
 from cluster import Cluster, one_node, wait_until
+from stub_cells import alive, end, no_orphans, start, starts, wait_for
 
 from leakage.data.standins.adult import ADULT
 
@@ -104,6 +107,77 @@ def test_a_sweep_is_an_array_of_jobs_with_the_figures_of_processes(
         assert "2 of 2 cells are finished" in done.stdout
         tables.append((tmp_path / where / "sweep.parquet").read_bytes())
     assert tables[0] == tables[1]
+
+
+def test_what_slurm_does_to_a_job_of_a_sweep_is_told_or_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    """One is cancelled, one is asked to leave by SIGUSR2, one is requeued; each by its own."""
+    names = ["cancelled", "asked", "requeued"]
+    with no_orphans(tmp_path):
+        sweep = start_stubs(cluster, tmp_path, *names, jobs=3)
+        wait_for(lambda: len(starts(tmp_path)) == 3, 60)
+        (array,) = (
+            path.name.partition("_")[0] for path in (tmp_path / "jobs").glob("[0-9]*_submission.sh")
+        )
+        cluster.command("scancel", f"{array}_0")
+        cluster.signal(f"{array}_1", "USR2")
+        cluster.command("scontrol", "requeue", f"{array}_2")
+        wait_for(lambda: len(starts(tmp_path)) == 5, 120)  # after a while in the queue
+        (tmp_path / "go").touch()
+        told, err = end(sweep)
+    standings = eval(told)
+    assert [standings[name][0] for name in names] == ["failed", "finished", "finished"]
+    assert f"job {array}_0 ended before the cell was finished" in standings["cancelled"][2]
+    counts = Counter(line.split()[0] for line in starts(tmp_path))
+    assert counts == {"cancelled": 1, "asked": 2, "requeued": 2}
+    assert "sacct" not in err
+
+
+def test_a_sweep_that_was_killed_takes_up_its_jobs_when_it_is_started_again(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with no_orphans(tmp_path):
+        first = start_stubs(cluster, tmp_path, "one", "two", jobs=1)
+        wait_for(lambda: starts(tmp_path), 60)
+        first.kill()
+        first.wait()
+        second = start_stubs(cluster, tmp_path, "one", "two", jobs=1)
+        assert second.stderr is not None
+        lines = [second.stderr.readline() for _ in range(2)]  # of one and of two
+        (tmp_path / "go").touch()
+        told, _ = end(second)
+    (array,) = (
+        path.name.partition("_")[0] for path in (tmp_path / "jobs").glob("[0-9]*_submission.sh")
+    )
+    assert [line.split()[-2:] for line in lines] == [["job", f"{array}_{i}"] for i in range(2)]
+    assert {word for word, _, _ in eval(told).values()} == {"finished"}
+    assert [line.split()[0] for line in starts(tmp_path)] == ["one", "two"]
+
+
+def test_a_sweep_that_is_interrupted_leaves_no_job_and_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    with no_orphans(tmp_path):
+        first = start_stubs(cluster, tmp_path, "one", "two", jobs=1)
+        wait_for(lambda: starts(tmp_path), 60)
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+        (cell,) = (int(line.split()[1]) for line in starts(tmp_path))
+        second = start_stubs(cluster, tmp_path, "one", "two", jobs=1)  # while SLURM ends the job
+        wait_for(lambda: len(starts(tmp_path)) == 2, 120)
+        assert not alive(cell)
+        (tmp_path / "go").touch()
+        told, _ = end(second)
+    assert {word for word, _, _ in eval(told).values()} == {"finished"}
+    assert [line.split()[0] for line in starts(tmp_path)] == ["one", "one", "two"]
+
+
+def start_stubs(cluster: Cluster, out: Path, *names: str, jobs: int) -> subprocess.Popen[str]:
+    """A sweep of small programs under SLURM, each of which waits for the file `go`."""
+    environment = cluster.environment | {"PYTHONPATH": str(ROOT)}
+    environment |= {"CLUSTER": "slurm", "PARTITION": "all"}
+    return start(out, " ".join(names), seconds=300, jobs=jobs, environment=environment)
 
 
 def final_weights(run: Path) -> dict[str, torch.Tensor]:
