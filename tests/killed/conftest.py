@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runs import Server, shared_memory
+from served import Server, shared_memory
 
 from leakage.data.standins.adult import ADULT
 

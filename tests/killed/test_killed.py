@@ -13,21 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from runs import (
-    EPOCHS,
-    GRACE,
-    LONG,
-    Left,
-    Run,
-    Server,
-    Whole,
-    beside,
-    checkpoints,
-    finish,
-    members,
-    wait_until,
-    words_of,
-)
+from runs import EPOCHS, LONG, Left, Whole, beside, checkpoints, finish, words_of
+from served import GRACE, Run, Server, members, wait_until
 
 KILLS = 20 if LONG else 5
 MOST_WRITES = 30  # training may be far ahead of the attack

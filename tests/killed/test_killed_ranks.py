@@ -7,19 +7,8 @@ import random
 import signal
 from pathlib import Path
 
-from runs import (
-    LONG,
-    Left,
-    Run,
-    Server,
-    Whole,
-    beside,
-    checkpoints,
-    finish,
-    members,
-    wait_until,
-    words_of,
-)
+from runs import LONG, Left, Whole, beside, checkpoints, finish, words_of
+from served import Run, Server, members, wait_until
 
 KILLS = 5 if LONG else 2
 RANKS = {"trainer.devices": 2}

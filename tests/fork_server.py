@@ -1,14 +1,15 @@
 """Starts `leakage` as forks of a process that has imported it, as imports take longer than runs.
 
 `python fork_server.py` answers lines of JSON. What a run starts are forks too: the process beside
-training, made before anything has run in it, and further ranks. Pictures, which take most of the
-time of a short run, are not drawn.
+training, made before anything has run in it, further ranks, and modules, which are the jobs and the
+cells of a sweep. Pictures, which take most of the time of a short run, are not drawn.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import stat
@@ -89,11 +90,30 @@ class Spare:
         return self.process
 
 
+def _run_module(words: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """What `python -m` does with a module and its words, started with settings of `Popen`."""
+    if settings.get("start_new_session"):
+        os.setsid()
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        file = settings.get(name)
+        if file is not None:
+            os.dup2(number - 1 if file == subprocess.STDOUT else file.fileno(), number)
+    environment = settings.get("env") or dict(os.environ)
+    if words[0] == "leakage":
+        _run(words[1:], environment)
+        return
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = list(words)
+    runpy.run_module(words[0], run_name="__main__")
+
+
 def _run(words: Sequence[str], environment: Mapping[str, str]) -> None:
     """What `python -m leakage` does with these words."""
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["leakage", *words]
+    sys.path[0] = str(Path.cwd())
     spare = Spare()
 
     def start(command: Sequence[str], **settings: Any) -> subprocess.Popen[bytes]:
@@ -101,6 +121,11 @@ def _run(words: Sequence[str], environment: Mapping[str, str]) -> None:
             return spare.take(command[-3:], *settings["pass_fds"])
         if "LOCAL_RANK" in (settings.get("env") or {}):
             return Fork(lambda: _run(words, settings["env"]))
+        if "-m" in command:
+            files = [settings[name] for name in ("stdout", "stderr") if name in settings]
+            kept = [file.fileno() for file in files if hasattr(file, "fileno")]
+            rest = command[list(command).index("-m") + 1 :]
+            return Fork(lambda: _run_module(rest, settings), [*kept, *settings.get("pass_fds", ())])
         return _popen(command, **settings)
 
     subprocess.Popen = start  # type: ignore[assignment, misc]
@@ -110,9 +135,10 @@ def _run(words: Sequence[str], environment: Mapping[str, str]) -> None:
     leakage.cli.main()
 
 
-def _start(words: Sequence[str], log: str, kill_at: int | None) -> Fork:
+def _start(words: Sequence[str], log: str, kill_at: int | None, folder: str | None) -> Fork:
     def go() -> None:
         os.setsid()
+        os.chdir(folder or ".")
         file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         for name in (1, 2):
             os.dup2(file, name)
@@ -144,7 +170,7 @@ def main() -> None:
         asked = json.loads(line)
         answer: Any = None
         if asked.get("words"):
-            run = _start(asked["words"], asked["log"], asked["kill_at"])
+            run = _start(**asked)
             runs[run.pid] = run
             answer = run.pid
         elif "wait" in asked:
