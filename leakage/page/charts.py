@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from leakage.page.frontier import frontier
-from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
@@ -73,9 +73,13 @@ def _named(pairs: list[tuple[Tradeoff, Run]]) -> list[Tradeoff]:
     return [replace(one, label=label) for (one, _), label in zip(pairs, labels, strict=True)]
 
 
-def differences(report: Report) -> list[Picture]:
-    """One run less another, a chart for every metric."""
-    titles = called(report.runs)
+def differences(report: Report, titles: Mapping[str, str]) -> list[Picture]:
+    """One run less another, a chart for every metric.
+
+    Args:
+        report: with differences.
+        titles: what its runs are called, by name.
+    """
     groups: dict[str, list[Difference]] = {}
     for one in report.differences:
         groups.setdefault(one.metric, []).append(one)

@@ -34,9 +34,10 @@ def curve_pictures(report: Report, *, by_round: bool) -> list[Picture]:
     """
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in report.curves:
-        there = any(known(point.figure.value) is not None for point in curve.points)
+        placed = replace(curve, points=[p for p in curve.points if known(p.x) is not None])
+        there = any(known(point.figure.value) is not None for point in placed.points)
         if there and curve.against.startswith("round") == by_round:
-            groups.setdefault((curve.against, curve.metric), []).append(curve)
+            groups.setdefault((curve.against, curve.metric), []).append(placed)
     found: list[Picture] = []
     kind = "rounds" if by_round else "curve"
     for (against, metric), group in groups.items():

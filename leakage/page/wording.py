@@ -10,6 +10,7 @@ from leakage.reading.schema import Figure
 NONE = "\N{EN DASH}"
 """What stands where there is no number."""
 _MINUS = "\N{MINUS SIGN}"
+_LARGE = 1e300  # of which the range of an axis is finite too
 _METRICS = {
     "auroc": "AUROC",
     "asr": "Share of right guesses",
@@ -65,7 +66,7 @@ def with_limits(figure: Figure | None, *, signed: bool = False) -> str:
 
 def known(value: float | None) -> float | None:
     """A finite number, or None: what can be drawn."""
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and abs(value) < _LARGE else None
 
 
 def lower(figure: Figure) -> float | None:

@@ -91,11 +91,11 @@ def family_of(runs: Sequence[Files]) -> Family:
             statement.run,
             statement.guesser.adversary,
             statement.guesser.knowledge,
-            f"gain over {statement.guesser.rival} above 0, {when(statement.guesser)}",
+            f"gain over {statement.guesser.rival} above 0, {statement.guesser.when}",
             statement.p,
             p,
             p < 1 - LEVEL,
-            when(statement.guesser),
+            statement.guesser.when,
             statement.guesser.figures["gain"],
             statement.guesser.figures["auroc"],
         )
@@ -115,13 +115,6 @@ def holm(p: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p) - rank) * p[place]))
         corrected[place] = least
     return corrected
-
-
-def when(guesser: Guesser) -> str:
-    """The place of a guess in words."""
-    if guesser.rounds == "alone":
-        return f"round {guesser.round} alone"
-    return f"all rounds up to {guesser.round} together"
 
 
 def _gain(guesser: Guesser, files: Files) -> tuple[Gain | None, str]:

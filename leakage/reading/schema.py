@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 SCHEMA = "leakage-report/1"
+FINISHED, UNFINISHED = "finished", "unfinished"
+"""The states of a run."""
+UNKNOWN = "unknown"
+"""The data of a run that has left no word of them."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,13 @@ class Guesser:
     trials: int
     units: int
 
+    @property
+    def when(self) -> str:
+        """The round or rounds that it saw, in words."""
+        if self.rounds == "alone":
+            return f"round {self.round} alone"
+        return f"all rounds up to {self.round} together"
+
 
 @dataclass(frozen=True)
 class Audited:
@@ -82,7 +93,7 @@ class Run:
     Args:
         name: short, unique in the report.
         folder: where it is.
-        state: `finished`, `unfinished`, or why it cannot be read.
+        state: `finished`, or `unfinished` where not all that a finished run leaves is whole.
         data: the name of the data set.
         standin: whether its records are made up.
         secret: its short name.
@@ -105,6 +116,7 @@ class Run:
         seconds: spent in each stage.
         versions: of the program and its libraries.
         started_as: the words of its config, for whoever runs it again.
+        faults: why it is unfinished: what is missing or broken in its files, in words.
     """
 
     name: str
@@ -132,6 +144,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     started_as: str = ""
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -251,10 +264,11 @@ class Report:
         frontier: all runs with a utility and a gain.
         curves: of settings in which runs, or rounds, differ.
         differences: of runs that were asked to be compared.
-        notes: what the reader has to know of the whole, such as stand-ins and several data sets.
+        notes: what the reader has to know of the whole, such as several data sets.
         written: when, ISO 8601.
         version: of the program.
         schema: of this file.
+        warnings: what comes before all else: runs that are not whole, and made-up records.
     """
 
     title: str
@@ -267,3 +281,4 @@ class Report:
     written: str = ""
     version: str = ""
     schema: str = SCHEMA
+    warnings: list[str] = field(default_factory=list)

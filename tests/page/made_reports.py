@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from leakage.reading.schema import (
     Audited,
     Claim,
@@ -177,6 +179,7 @@ def several() -> Report:
         ["All runs are of one data set."],
         "2026-11-26T19:00:00+00:00",
         "0.1.0",
+        warnings=["All records are a stand-in, made up."],
     )
 
 
@@ -205,6 +208,9 @@ def nothing() -> Report:
         guessers=[null],
     )
     half = Run("half", "logs/half", "unfinished", "Adult", False, "property_sex", 16, 0, "none")
-    torn = Run("torn", "logs/torn", "attack.csv, row 7 is cut off", "", False, "", 0, 0, "")
+    half = replace(half, faults=["rounds without figures so far: 2"])
+    torn = Run("torn", "logs/torn", "unfinished", "unknown", False, "", 0, 0, "")
+    torn = replace(torn, faults=["attack.csv, row 7: it is not whole"])
     claim = Claim("null", "RandomForest", "either", "the gain is above 0", 0.8, 0.8, False)
-    return Report("Nothing found", [done, half, torn], [claim])
+    warnings = [f"{run.name} is unfinished: {run.faults[0]}." for run in (half, torn)]
+    return Report("Nothing found", [done, half, torn], [claim], warnings=warnings)
