@@ -214,3 +214,20 @@ def nothing() -> Report:
     claim = Claim("null", "RandomForest", "either", "the gain is above 0", 0.8, 0.8, False)
     warnings = [f"{run.name} is unfinished: {run.faults[0]}." for run in (half, torn)]
     return Report("Nothing found", [done, half, torn], [claim], warnings=warnings)
+
+
+def crowded(many: int = 9) -> Report:
+    """Defenses of one utility and gains that are close, some of them with long names."""
+    noises = [f"DP(clip=1, batch=64, sigma={n}, delta=1e-05)" for n in range(many - 2)]
+    runs = [
+        replace(played("none", "none"), name=f"run {n}", defense=defense)
+        for n, defense in enumerate([*noises, "none", "Sign()"])
+    ]
+    utility = around(0.853, 0.005)
+    tradeoffs = [
+        Tradeoff(
+            run.name, run.defense, utility, "test_accuracy", around(0.08 - 0.009 * n, 0.01), n < 3
+        )
+        for n, run in enumerate(runs)
+    ]
+    return Report("Crowded", runs, frontier=tradeoffs)
