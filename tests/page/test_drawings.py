@@ -16,6 +16,7 @@ from leakage.page import page
 from leakage.page.svg import width_of
 from leakage.reading.schema import Report
 
+TITLE = "Adult (stand-in), property_sex, k = 16"
 ROOT = tree(page(made_reports.several()))
 Read = Callable[[float], float]
 Box = tuple[float, float, float, float]
@@ -119,7 +120,7 @@ def test_the_band_of_bits_goes_from_the_floor_to_the_ceiling_or_to_all() -> None
 
 
 def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> None:
-    chart = drawing("Adult (stand-in), property_sex, k = 16")
+    chart = drawing(TITLE)
     across, up = scale(ticks(chart, "x")), scale(ticks(chart, "y"))
     tradeoffs = made_reports.several().frontier
     crosses = chart.all("line", "whisker")
@@ -161,18 +162,18 @@ def away(box: Box, at: tuple[float, float]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("report", "title", "names"),
+    ("report", "names"),
     [
-        (made_reports.several(), "Adult (stand-in), property_sex, k = 16", 4),
-        (made_reports.crowded(), "Adult (stand-in), property_sex, k = 16", 1),
-        (made_reports.crowded(3), "Adult (stand-in), property_sex, k = 16", 2),
+        (made_reports.several(), 4),
+        (made_reports.crowded(), 1),
+        (made_reports.crowded(3), 2),
     ],
     ids=["spread", "crowded", "few"],
 )
 def test_labels_of_defenses_cover_nothing_and_stand_beside_their_own_marks(
-    report: Report, title: str, names: int
+    report: Report, names: int
 ) -> None:
-    chart = drawing(title, tree(page(report)))
+    chart = drawing(TITLE, tree(page(report)))
     labels = labels_of(chart)
     assert len(labels) >= names
     marks = {
@@ -195,6 +196,35 @@ def test_labels_of_defenses_cover_nothing_and_stand_beside_their_own_marks(
         assert min(away(one, at) for at in mine) <= nearest + 1
 
 
+def points_alone(*gains: float) -> Report:
+    """Defenses of one utility at these gains, without intervals."""
+    report = made_reports.crowded(len(gains))
+    placed = [
+        replace(one, label=f"defense {n}", utility=made_reports.Figure(0.85), gain=gained)
+        for n, (one, gained) in enumerate(
+            zip(report.frontier, map(made_reports.Figure, gains), strict=True)
+        )
+    ]
+    runs = [replace(run, defense=f"defense {n}") for n, run in enumerate(report.runs)]
+    return replace(report, runs=runs, frontier=placed)
+
+
+def test_a_label_that_would_stand_at_another_mark_is_left_to_the_key() -> None:
+    close = points_alone(0.08, 0.0778, 0.0756, 0.0734, 0.0712)  # six units apart
+    labels = labels_of(drawing(TITLE, tree(page(close))))
+    assert [name for name, _ in labels] == ["defense 0", "defense 1", "defense 4"]
+
+
+def test_a_label_that_is_cut_to_the_same_for_two_names_none() -> None:
+    long = "DP(clip=1, batch=64, delta=1e-05, sigma="
+    apart = points_alone(0.08, 0.04, 0.01)
+    names = ["none", f"{long}1)", f"{long}2)"]
+    told = [replace(one, label=name) for one, name in zip(apart.frontier, names, strict=True)]
+    runs = [replace(run, defense=name) for run, name in zip(apart.runs, names, strict=True)]
+    found = labels_of(drawing(TITLE, tree(page(replace(apart, runs=runs, frontier=told)))))
+    assert [name for name, _ in found] == ["none"]
+
+
 def center(mark: Element) -> tuple[float, float]:
     """The middle of a mark, by the box of its shape."""
     x, y = places(mark)[0]
@@ -211,7 +241,7 @@ def center(mark: Element) -> tuple[float, float]:
 
 
 def test_more_defenses_than_shapes_have_marks_of_their_own() -> None:
-    chart = drawing("Adult (stand-in), property_sex, k = 16", tree(page(made_reports.crowded(20))))
+    chart = drawing(TITLE, tree(page(made_reports.crowded(20))))
     keys = [m for m in chart.all("path", "mark") if not m.all("title")]
     shapes = {re.sub(r"M[\d.-]+ [\d.-]+", "", m.attributes["d"]) + str(m.look) for m in keys}
     assert len(keys) == len(shapes) == 20
@@ -221,12 +251,19 @@ def test_more_defenses_than_shapes_have_marks_of_their_own() -> None:
 def test_rows_of_a_chart_stand_equally_far_apart(name: str) -> None:
     report = getattr(made_reports, name)()
     if name == "several":  # short and long labels beside each other
-        runs = [replace(run, defense=run.defense * n) for n, run in enumerate(report.runs, 1)]
+        long = "Chain(" + ", ".join(["Pruning(keep=0.01)"] * 4) + ")"  # of two lines
+        runs = [
+            replace(run, defense=run.defense + long * (n == 1)) for n, run in enumerate(report.runs)
+        ]
         report = replace(report, runs=runs)
     chart = drawing("Bits of the secret, from below and from above", tree(page(report)))
     tracks = [place(t, "y1") for t in chart.all("line", "track")]
     assert len(tracks) == len(report.runs)
     assert len({round(low - high, 1) for high, low in pairwise(tracks)}) == 1
+    lines: dict[float, float] = {}
+    for words in chart.all("text"):
+        lines[place(words, "y")] = lines.get(place(words, "y"), 0) + width_of(words.text)
+    assert max(lines.values()) < 400
 
 
 def test_what_is_not_paired_is_hollow() -> None:
