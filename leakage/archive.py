@@ -78,10 +78,6 @@ class Archive:
         for rounds, trials in answered.items():
             self._write(self._folder / answered_file(round_, rounds), trials.packed())
 
-    def has_answered(self, round_: int) -> bool:
-        """Whether there is a file of what was answered in a round, which is whole then."""
-        return (self._folder / answered_file(round_)).is_file()
-
     def drop_weights(self, round_: int) -> None:
         """Removes what a round was played on; a run that was killed may have left it."""
         self._weights(round_).unlink(missing_ok=True)

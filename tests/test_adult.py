@@ -23,6 +23,7 @@ from leakage.data.adult_files import AGE_BANDS, COLUMNS, read_rows
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.marker import MARKER
 from leakage.errors import LeakageError
+from leakage.origin import origin
 from leakage.population import SPLITS, Population
 
 ROW = (
@@ -91,7 +92,7 @@ def test_the_real_files_make_a_population_of_both_files(
     assert len(population.traits["native-country"].values) == 41
     assert caplog.messages == [
         "23 of adult.test left out as copies of records of adult.data",
-        f"Adult in {real_adult}, real records: train 13024, validation 3258, shadow_fit 6510,"
+        f"Adult in {real_adult} (records as given): train 13024, validation 3258, shadow_fit 6510,"
         " shadow_calibrate 3256, challenge 6513, test 16258 records",
     ]
 
@@ -393,12 +394,9 @@ def test_a_standin_on_either_side_makes_a_standin_and_the_log_says_which(
         (other_root / MARKER).unlink()
     with caplog.at_level(logging.INFO, "leakage.data"):
         assert load_with(root, other_root).standin
-    said = {
-        name: "real records" if name == real else "a stand-in (made-up records)"
-        for name in ("root", "shadow_root")
-    }
-    assert caplog.messages[-1].startswith(f"Adult in {root}, {said['root']}: train ")
-    assert f"shadow records in {other_root}, {said['shadow_root']}" in caplog.messages
+    said = {name: origin(standin=name != real) for name in ("root", "shadow_root")}
+    assert caplog.messages[-1].startswith(f"Adult in {root} ({said['root']}): train ")
+    assert f"shadow records in {other_root} ({said['shadow_root']})" in caplog.messages
 
 
 def test_real_records_on_both_sides_are_no_standin(copied: Path, other_root: Path) -> None:
@@ -514,8 +512,8 @@ def test_the_real_records_are_attacked_with_made_up_ones(
     with caplog.at_level(logging.INFO, "leakage.data"):
         both = load_with(real_adult, adult_root)
     assert both.standin
-    assert f"shadow records in {adult_root}, a stand-in (made-up records)" in caplog.messages
-    assert f"Adult in {real_adult}, real records: train " in caplog.text
+    assert f"shadow records in {adult_root} (a stand-in: made-up records)" in caplog.messages
+    assert f"Adult in {real_adult} (records as given): train " in caplog.text
     assert torch.equal(both.features[: len(alone.labels)], alone.features)
     for split in ("train", "validation", "test", "challenge"):
         assert torch.equal(both.splits[split], alone.splits[split])
@@ -672,7 +670,7 @@ def test_the_log_calls_a_standin_a_standin(
 ) -> None:
     with caplog.at_level(logging.INFO, "leakage.data"):
         load(adult_root)
-    assert f"Adult in {adult_root}, a stand-in (made-up records): train " in caplog.text
+    assert f"Adult in {adult_root} (a stand-in: made-up records): train " in caplog.text
 
 
 def test_a_standin_is_written_again_only_for_other_settings(tmp_path: Path) -> None:

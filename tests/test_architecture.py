@@ -26,6 +26,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "leakage"
 ORDER = (
     "errors",
     "writing",
+    "origin",
     "quiet",
     "randomness",
     "ranks",
@@ -67,7 +68,7 @@ ORDER = (
 )
 # What is plugged in knows no more of the game than the records.
 PLUGGED = {
-    "data": {"errors", "writing", "randomness", "fields", "population", "data"},
+    "data": {"errors", "writing", "origin", "randomness", "fields", "population", "data"},
     "models": {"errors", "randomness", "population", "defenses", "models"},
 }
 PLUGGED_INTO = {"cli"}

@@ -125,10 +125,8 @@ class Course:
         """Keeps a round that was played, and what was answered in it."""
         if not (archive := self._own()):
             return
-        known = self._kept.get(played.round) == played.size
-        if not known or not archive.has_answered(played.round):
-            archive.keep_answered(played.round, answered)
-        if known:
+        archive.keep_answered(played.round, answered)  # their sum, too, of rounds that are new
+        if self._kept.get(played.round) == played.size:
             archive.drop_weights(played.round)
         else:  # new, or played again with the releases of a step
             archive.keep(played, self.keys[played.round])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ What runs have found: verdict, frontier, curves and tables on one page, or the s
   python -m leakage report logs/adult --out report.html
   python -m leakage report logs/adult/version_0 logs/adult/version_1 --compare
   python -m leakage report logs/adult --format json --fail-if "gain > 0.1"
+  python -m leakage report logs/adult --format json --out - | jq .warnings
 """
 _FAIL_IF = (
     "a condition under which the exit code is 3, such as 'gain > 0.1', 'low(gain) > 0',"
@@ -35,6 +38,8 @@ _FAIL_IF = (
     " be given several times. A metric is that of the strongest adversary that knows of the"
     " defense, in any round. A run that is unfinished, or lacks the metric, is exit code 2"
 )
+_OUT = "the file, or - for standard output; by default report.FORMAT in the first folder"
+_STREAM = "-"
 logger = logging.getLogger("leakage.report")
 
 
@@ -56,9 +61,16 @@ def report(words: Sequence[str]) -> int:
     form, out = _place(given.format, given.out, Path(given.folders[0]))
     found = report_of([Path(folder) for folder in given.folders], given.compare)
     outcome = judge(found, conditions)
-    write_whole(out, _written(found, form))
-    many = len(found.runs)
-    logger.info("%s: wrote a report on %s", out, "1 run" if many == 1 else f"{many} runs")
+    # A name of a folder, or a text of a file, may have letters that UTF-8 does not.
+    written = _written(found, form).encode(errors="replace")
+    if out is None:
+        _print(written)
+    else:
+        write_whole(out, written)
+    many = "1 run" if len(found.runs) == 1 else f"{len(found.runs)} runs"
+    logger.info("%s: wrote a report on %s", out or "standard output", many)
+    for sentence in found.warnings:
+        logger.warning(sentence)
     for sentence in [*outcome.met, *outcome.lacking]:
         logger.error(sentence)
     return FAILED if outcome.met else UNSURE if outcome.lacking else 0
@@ -74,7 +86,7 @@ def _parser() -> ArgumentParser:
     )
     parser.add_argument("--config", action="config", help="a file with the arguments below")
     parser.add_argument("folders", nargs="+", help="folders of runs, or above them")
-    parser.add_argument("--out", help="the file; by default report.FORMAT in the first folder")
+    parser.add_argument("--out", help=_OUT)
     parser.add_argument("--format", help="html, one page, or json; by default the ending of --out")
     parser.add_argument("--fail-if", action="append", default=[], help=_FAIL_IF)
     parser.add_argument("--compare", action="store_true", help="each run less the first one")
@@ -92,11 +104,16 @@ def _sentence(message: str) -> str:
     return one_sentence(message, known)
 
 
-def _place(form: str | None, out: str | None, first: Path) -> tuple[str, Path]:
-    """The format, and a file that may be written: a new one, an empty one, or a report."""
+def _place(form: str | None, out: str | None, first: Path) -> tuple[str, Path | None]:
+    """The format, and a file that may be written: a new one, an empty one, or a report.
+
+    None in its place is the standard output.
+    """
     if form is not None and form not in _FORMATS:
         raise LeakageError(f"--format: there is no format {form!r}; {nearest(form, _FORMATS)}")
     form = form or ("json" if str(out).endswith(".json") else "html")
+    if out == _STREAM:
+        return form, None
     path = Path(out) if out is not None else first / f"report.{form}"
     if out is not None and not path.parent.is_dir():
         raise LeakageError(f"--out: there is no folder {path.parent}")
@@ -105,6 +122,18 @@ def _place(form: str | None, out: str | None, first: Path) -> tuple[str, Path]:
     if path.is_file() and (before := path.read_bytes()) and _MARK not in before:
         raise LeakageError(f"--out: {path} is no report of leakage; name another file or delete it")
     return form, path
+
+
+def _print(data: bytes) -> None:
+    """Writes to the standard output, on which nothing else is."""
+    stream = sys.stdout.buffer
+    try:
+        stream.write(data)
+        stream.flush()
+    except OSError as error:
+        # What is left in the buffer would fail once more when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise LeakageError(f"--out: standard output cannot be written: {error.strerror}") from error
 
 
 def _written(found: Report, form: str) -> str:

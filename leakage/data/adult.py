@@ -22,10 +22,11 @@ from leakage.data.adult_files import (
 )
 from leakage.data.blocks import kept_blocks
 from leakage.data.download import download, sha256_of
-from leakage.data.module import SHARES, FolderData, kind_of
+from leakage.data.module import SHARES, FolderData
 from leakage.data.standins.adult import ADULT
 from leakage.data.standins.marker import read_marker
 from leakage.errors import LeakageError
+from leakage.origin import origin
 from leakage.population import Population, split_by_unit
 from leakage.randomness import torch_generator
 
@@ -142,7 +143,7 @@ class Adult(FolderData):
         if self.shadow_root is not None:
             marker = read_marker(self.shadow_root)
             standin |= marker is not None
-            logger.info("shadow records in %s, %s", self.shadow_root, kind_of(marker))
+            logger.info("shadow records in %s (%s)", self.shadow_root, origin(marker is not None))
             splits |= self._shadow_splits(units, own)
         x = torch.from_numpy(encode(table, self.widths, splits["train"].numpy()))
         y = torch.from_numpy(table[:, -1].astype(np.int64))

@@ -17,6 +17,7 @@ from typing_extensions import override
 from leakage.data.files import is_web_page
 from leakage.data.standins.marker import MARKER, StandIn, read_marker
 from leakage.errors import LeakageError
+from leakage.origin import origin
 from leakage.population import Population
 
 logger = logging.getLogger("leakage.data")
@@ -147,10 +148,10 @@ class FolderData(LightningDataModule, ABC):
         self._population = self.read(marker is not None)
         sizes = self._population.splits.items()
         logger.info(
-            "%s in %s, %s: %s records",
+            "%s in %s (%s): %s records",
             self.made_up.name,
             self.root,
-            kind_of(marker),
+            origin(marker is not None),
             ", ".join(f"{name} {len(indices)}" for name, indices in sizes),
         )
 
@@ -237,11 +238,6 @@ def check_units(folder: Path, found: int, units: str, shares: Mapping[str, float
             f"{folder}: found {found} {units}, at least {least} are needed to divide them into"
             f" {', '.join(shares)}"
         )
-
-
-def kind_of(marker: dict[str, Any] | None) -> str:
-    """What a folder holds, in words."""
-    return "real records" if marker is None else "a stand-in (made-up records)"
 
 
 def some(names: Sequence[str], word: str = "and") -> str:

@@ -10,7 +10,8 @@ from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
 from leakage.page.wording import OF_SEEDS, in_words, slug, with_limits
-from leakage.reading.schema import Difference, Report, Run, Tradeoff
+from leakage.reading.figures import Difference, Tradeoff
+from leakage.reading.schema import Report, Run
 from leakage.reading.settings import rules_of
 
 _OTHER = ", rules of the game no. "  # of charts whose titles are the same else

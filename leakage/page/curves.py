@@ -12,7 +12,8 @@ from leakage.page.plane import Line, curves
 from leakage.page.svg import SERIES
 from leakage.page.tables import Column, Table
 from leakage.page.wording import OF_SEEDS, in_words, known, slug
-from leakage.reading.schema import Curve, Report
+from leakage.reading.figures import Curve
+from leakage.reading.schema import Report
 
 _AGAINST = {
     "round": "round (epochs before the release)",
@@ -34,9 +35,10 @@ def curve_pictures(report: Report, *, by_round: bool) -> list[Picture]:
     """
     groups: dict[tuple[str, str], list[Curve]] = {}
     for curve in report.curves:
-        there = any(known(point.figure.value) is not None for point in curve.points)
+        placed = replace(curve, points=[p for p in curve.points if known(p.x) is not None])
+        there = any(known(point.figure.value) is not None for point in placed.points)
         if there and curve.against.startswith("round") == by_round:
-            groups.setdefault((curve.against, curve.metric), []).append(curve)
+            groups.setdefault((curve.against, curve.metric), []).append(placed)
     found: list[Picture] = []
     kind = "rounds" if by_round else "curve"
     for (against, metric), group in groups.items():

@@ -15,7 +15,6 @@ from leakage.page.view import view_of
 from leakage.reading.schema import Report, Run
 
 _HERE = Path(__file__).parent
-_STANDIN = "records are made up: the figures validate the tool and say nothing of real people."
 
 
 def page(report: Report) -> str:
@@ -43,15 +42,16 @@ def page(report: Report) -> str:
         report=report,
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         meta=_meta(report),
-        standin=_standin(report),
         several=several,
-        verdict=of_runs.verdict(report),
+        verdict=of_runs.verdict(report, titles),
         titles=titles,
         briefly=of_runs.briefly(report),
         contents=_contents(report, {name for name, pictures in shown.items() if pictures}),
         summary=of_runs.summary(report),
         spreads=of_runs.spreads(report),
-        information=proofs.information(report.runs, "information", "information.csv"),
+        information=proofs.information(
+            report.runs, [titles[run.name] for run in report.runs], "information", "information.csv"
+        ),
         statements=of_runs.statements(report.claims, "statements.csv"),
         views=[
             view_of(run, titles[run.name], f"run-{number}", report.claims)
@@ -71,15 +71,6 @@ def _meta(report: Report) -> str:
     written = f", written {report.written.replace('T', ' ')}" if report.written else ""
     version = f", leakage {report.version}" if report.version else ""
     return f"{runs}{written}{version}."
-
-
-def _standin(report: Report) -> str:
-    made_up = sum(run.standin for run in report.runs)
-    if not made_up:
-        return ""
-    if made_up == len(report.runs):
-        return f"All {_STANDIN}"
-    return f"In {made_up} of {len(report.runs)} runs the {_STANDIN}"
 
 
 def _contents(report: Report, there: set[str]) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -12,9 +13,10 @@ from leakage.page.axis import Axis, range_of
 from leakage.page.picture import Entry, in_words, key
 from leakage.page.plane import BOTTOM, LEFT, RIGHT, TOP, frame
 from leakage.page.wording import known, number
-from leakage.reading.schema import Figure, Tradeoff
+from leakage.reading.figures import Figure, Tradeoff
 
 Box = tuple[float, float, float, float]
+Place = tuple[float, float]
 
 
 def frontier(
@@ -49,17 +51,22 @@ def frontier(
     parts = frame(x_axis, y_axis, ticks, tradeoffs[0].metric.replace("_", " "), "gain")
     parts.append(svg.line(LEFT, y_axis(0), RIGHT, y_axis(0), "reference"))
     best = sorted((x, y) for one, _, x, y in points if one.best)
-    if len(best) > 1:
-        parts.append(svg.path(_steps([(x_axis(x), y_axis(y)) for x, y in best]), "edge"))
     taken: list[Box] = []
+    if len(best) > 1:
+        steps = _steps([(x_axis(x), y_axis(y)) for x, y in best])
+        parts.append(svg.path(steps, "edge"))
+        taken += [
+            (min(a, c), min(b, d), max(a, c), max(b, d)) for (a, b), (c, d) in pairwise(steps)
+        ]
     for one, mark, x, y in points:
         marks, boxes = _cross(one, mark, x, y, x_axis, y_axis)
         parts += marks
         taken += boxes
-    for one, _, x, y in points:
-        label = svg.wrapped(one.label, 170, most=1)[0]
-        free = _free(x_axis(x), y_axis(y), label, taken)
-        if free is not None:
+    places = [(x_axis(x), y_axis(y)) for _, _, x, y in points]
+    labels = [svg.wrapped(one.label, 170, most=1)[0] for one, *_ in points]
+    for label, place in zip(labels, places, strict=True):
+        free = _free(place, label, taken, places)
+        if free is not None and labels.count(label) == 1:  # else it names none of them
             taken.append(free)
             parts.append(svg.text(free[0], free[3] - 3, label))
     entries = [Entry(one.label, mark, hollow=not one.best) for one, mark, _, _ in points]
@@ -74,7 +81,7 @@ def frontier(
     return svg.drawing(identity, title, told, end, [*parts, *named])
 
 
-def _place(one: Tradeoff) -> tuple[float, float] | None:
+def _place(one: Tradeoff) -> Place | None:
     x, y = known(one.utility.value), known(one.gain.value)
     return None if x is None or y is None else (x, y)
 
@@ -95,11 +102,11 @@ def _cross(
     if one.gain.low is not None and one.gain.high is not None:
         boxes.append((at, y_axis(one.gain.high), at, y_axis(one.gain.low)))
     hint = f"{one.label}: utility {number(x)}, gain {number(y, signed=True)}"
-    marks = [svg.line(*box, f"whisker s{series % svg.SERIES}") for box in boxes[1:]]
+    marks = [svg.line(*box, f"whisker s{svg.colour(series)}") for box in boxes[1:]]
     return [*marks, svg.marker(at, up, series, hollow=not one.best, hint=hint)], boxes
 
 
-def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def _steps(places: Sequence[Place]) -> list[Place]:
     """Up, then right: whoever asks for more utility than one has pays the gain of the next."""
     found = [places[0]]
     for (before, _), (x, y) in pairwise(places):
@@ -107,16 +114,28 @@ def _steps(places: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return found
 
 
-def _free(x: float, y: float, label: str, taken: Sequence[Box]) -> Box | None:
-    """A box for a label beside its mark that covers nothing, or None: the table has its name."""
-    wide = svg.width_of(label)
-    for down in (0, -15, 15, -30, 30):
+def _free(place: Place, label: str, taken: Sequence[Box], places: Sequence[Place]) -> Box | None:
+    """A box for a label that covers nothing, and is beside its mark before any other.
+
+    None where there is no such box: the key and the table have its name.
+    """
+    (x, y), wide = place, svg.width_of(label)
+    for down in (0, -15, 15):
         for left in (x + 9, x - 9 - wide, x - wide / 2):
             box = (left, y + down - 9, left + wide, y + down + 8)
             inside = box[0] >= LEFT and box[2] <= svg.WIDTH and box[1] >= TOP - 12
-            if inside and box[3] < BOTTOM and not any(_cross_boxes(box, other) for other in taken):
-                return box
+            covers = any(_cross_boxes(box, other) for other in taken)
+            if inside and box[3] < BOTTOM and not covers:
+                near = min(_away(box, other) for other in places)
+                if _away(box, place) <= near:
+                    return box
     return None
+
+
+def _away(box: Box, place: Place) -> float:
+    """How far a place is from a box."""
+    (left, top, right, bottom), (x, y) = box, place
+    return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
 
 
 def _cross_boxes(one: Box, other: Box) -> bool:

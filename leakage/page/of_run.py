@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from leakage.origin import origin
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Mark, Row, ranges
 from leakage.page.tables import Column, Table
 from leakage.page.wording import known, number, plain, slug, with_limits
-from leakage.reading.schema import Figure, Guesser, Run
+from leakage.reading.figures import Figure
+from leakage.reading.schema import UNKNOWN, Guesser, Run
 
 Fact = tuple[str, str]
 
@@ -26,7 +28,7 @@ def facts(run: Run) -> list[Fact]:
     rivals = dict.fromkeys(g.adversary for g in run.guessers if not g.knowledge)
     others = f", averaged with {run.others} records of other clients" if run.others else ""
     found = [
-        ("Data", f"{run.data}, a stand-in: made-up records" if run.standin else run.data),
+        ("Data", run.data if run.data == UNKNOWN else f"{run.data} ({origin(run.standin)})"),
         ("Secret", run.secret),
         ("Batch", f"k = {run.k} record{'' if run.k == 1 else 's'}{others}"),
         ("Defense", run.defense),
@@ -50,13 +52,6 @@ def last(run: Run) -> list[Guesser]:
         return []
     end = run.strongest or run.guessers[-1]
     return [g for g in run.guessers if (g.round, g.rounds) == (end.round, end.rounds)]
-
-
-def when(guesser: Guesser) -> str:
-    """Which releases somebody saw."""
-    if guesser.rounds == "sum":
-        return f"all rounds up to round {guesser.round} together"
-    return f"round {guesser.round} alone"
 
 
 def who(guesser: Guesser) -> str:
@@ -89,7 +84,7 @@ def by_adversary(run: Run) -> Table:
         *_SHOWN,
         Column("best guess without gradients"),
     )
-    caption = f"By adversary, {when(last(run)[0])}"
+    caption = f"By adversary, {last(run)[0].when}"
     return Table(caption, columns, rows, f"{slug(run.name)}-adversaries.csv")
 
 
@@ -124,7 +119,7 @@ def adversaries(run: Run, identity: str) -> Picture | None:
         )
         for g in found
     ]
-    title = f"Who guesses how well, {when(found[0])}"
+    title = f"Who guesses how well, {found[0].when}"
     entries = [Entry("adversaries, who see the release", 0)]
     if any(not g.knowledge for g in found):
         entries.append(Entry("guesses without gradients", 1, hollow=True))

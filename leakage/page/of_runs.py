@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from leakage.page.names import called
 from leakage.page.tables import Column, Table
 from leakage.page.wording import lower, number, plain, with_limits
+from leakage.reading.figures import Figure
 from leakage.reading.runs import utility_of
-from leakage.reading.schema import Claim, Figure, Report, Run
+from leakage.reading.schema import Claim, Report, Run
 
 _FEW = 3
 
 
-def verdict(report: Report) -> list[str]:
-    """What to take away first: of one run its sentences, of several how many are shown to leak."""
+def verdict(report: Report, titles: Mapping[str, str]) -> list[str]:
+    """What to take away first: of one run its sentences, of several how many are shown to leak.
+
+    Args:
+        report: of which.
+        titles: what its runs are called, by name.
+    """
     if len(report.runs) == 1:
         return report.runs[0].sentences
     if not report.claims:
@@ -27,14 +32,11 @@ def verdict(report: Report) -> list[str]:
         f" else that it knows (at 5% over all {len(report.claims)} statements of this report,"
         " Holm)."
     ]
-    said += _most([claim for claim in report.claims if claim.holds], called(report.runs))
+    said += _most([claim for claim in report.claims if claim.holds], titles)
     if len(claimed) > len(leaking):
         said.append(
             "Where none of the listed adversaries is shown to, that is no proof that none can."
         )
-    if torn := [run for run in report.runs if run.state != "finished"]:
-        are = "One run is" if len(torn) == 1 else f"{len(torn)} runs are"
-        said.append(f"{are} not whole; what is there is shown below.")
     return said
 
 

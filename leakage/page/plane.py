@@ -11,7 +11,7 @@ from leakage.page import svg
 from leakage.page.axis import Axis, range_of
 from leakage.page.picture import Entry, in_words, key
 from leakage.page.wording import known, number, plain, with_limits
-from leakage.reading.schema import Figure
+from leakage.reading.figures import Figure
 
 LEFT, RIGHT, TOP, BOTTOM = 46.0, 388.0, 32.0, 250.0
 _RATIO = 10  # from which the places of an axis stand at equal ratios

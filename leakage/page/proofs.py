@@ -5,29 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from leakage.audit.names import EXACT, theory_of
-from leakage.page.names import called
 from leakage.page.picture import Entry, Picture
 from leakage.page.ranges import Band, Mark, Row, ranges
 from leakage.page.tables import Column, Table
 from leakage.page.wording import known, lower, number, plain
-from leakage.reading.schema import Audited, Figure, Run
+from leakage.reading.figures import Figure
+from leakage.reading.schema import Audited, Run
 
 NO_PROOF = "no proof from above"
 _UNKNOWN = Figure(None)
 
 
-def information(runs: Sequence[Run], identity: str, file: str) -> Picture | None:
-    """Bits of the secret that are proven to leak, and that are proven not to, a row a run."""
-    shown = [run for run in runs if run.information.get("entropy", _UNKNOWN).value]
+def information(
+    runs: Sequence[Run], titles: Sequence[str], identity: str, file: str
+) -> Picture | None:
+    """Bits of the secret that are proven to leak, and that are proven not to, a row a run.
+
+    Args:
+        runs: of the report.
+        titles: what each of them is called; empty where it stands alone.
+        identity: unique in the page.
+        file: the name of the download.
+    """
+    pairs = zip(runs, titles, strict=True)
+    named = [pair for pair in pairs if known(pair[0].information.get("entropy", _UNKNOWN).value)]
+    shown = [run for run, _ in named]
     if not shown:
         return None
     title = "Bits of the secret, from below and from above"
-    titles = called(runs)
     most = max(run.information["entropy"].value or 0 for run in shown)
     drawing = ranges(
         identity,
         title,
-        [_bits(run, titles[run.name] if len(runs) > 1 else "") for run in shown],
+        [_bits(run, told) for run, told in named],
         "bits of the secret",
         within=(0.0, most),
         entries=[Entry("most bits of an adversary, with their lower limit", 0)],
@@ -62,7 +72,7 @@ def _values(run: Run) -> tuple[float | None, float | None, float | None]:
 
 def _said(run: Run) -> str:
     entropy, floor, ceiling = _values(run)
-    least = f"at least {number(floor)}" if floor else "no least number"
+    least = f"at least {number(floor)}" if floor else "no proof from below"
     if ceiling is None:
         return f"{least}, {NO_PROOF}"
     if entropy is not None and ceiling >= entropy - 1e-9:

@@ -11,9 +11,9 @@ from leakage.page import svg
 from leakage.page.axis import Axis, range_of
 from leakage.page.picture import Entry, in_words, key
 from leakage.page.wording import known, plain
-from leakage.reading.schema import Figure
+from leakage.reading.figures import Figure
 
-_EDGE, _LINE, _TRACK = 10.0, 15.0, 13.0
+_EDGE, _LINE, _TRACK, _APART = 10.0, 15.0, 13.0, 13.0
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,13 @@ def ranges(
     axis = Axis(*range_of(_numbers(rows), *shown), _EDGE, svg.WIDTH - _EDGE)
     parts: list[Markup] = []
     y = 2.0
-    for row in rows:
-        beside = svg.WIDTH - svg.width_of(row.value) - 24
-        fits = svg.width_of(row.label) <= beside
-        for words in [row.label] if fits else svg.wrapped(row.label, svg.WIDTH - 8):
+    # All rows are as high as the highest, and either all or none have their value beside the label.
+    fits = all(svg.width_of(row.label + row.value) + 24 <= svg.WIDTH for row in rows)
+    labels = [[row.label] if fits else svg.wrapped(row.label, svg.WIDTH - 8) for row in rows]
+    high = max(map(len, labels))
+    for row, lines in zip(rows, labels, strict=True):
+        y += _LINE * (high - len(lines))
+        for words in lines:
             y += _LINE
             parts.append(svg.text(2, y, words))
         y += 0 if fits else _LINE
@@ -104,7 +107,7 @@ def ranges(
         if reference is not None:
             parts.append(svg.line(axis(reference), y - 8, axis(reference), y + 8, "reference"))
         parts += _track(row, axis, y, reference if stems else None)
-        y += 10
+        y += _APART
     bottom = y + 2
     below = [svg.line(_EDGE, bottom, svg.WIDTH - _EDGE, bottom, "axis")]
     for tick in axis.apart(axis.ticks(), 44):

@@ -10,8 +10,9 @@ from markupsafe import Markup
 WIDTH = 400
 """Of every drawing, so that its text is of one size, and can be read on a phone."""
 SERIES = 6
-"""How many series are told apart by colour, marker and dash at once."""
+"""How many series are told apart by colour, marker and dash at once; more by pairs of them."""
 _GLYPH = 6.5  # the width of a letter, on average, at the size of style.css
+_CAPITAL = 2.5  # how much wider a capital is
 
 
 def drawing(identity: str, title: str, told: str, height: float, parts: Iterable[str]) -> Markup:
@@ -69,9 +70,18 @@ def marker(x: float, y: float, series: int, *, hollow: bool = False, hint: str =
         f"M{x:.1f} {y + 5.2:.1f}l5 -9h-10Z",
         f"M{x - 1.7:.1f} {y - 5:.1f}h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3Z",
     )
-    look = f"mark s{series % SERIES}{' hollow' if hollow else ''}"
+    look = f"mark s{colour(series)}{' hollow' if hollow else ''}"
     title = Markup("<title>{}</title>").format(hint) if hint else ""
     return Markup('<path d="{}" class="{}">{}</path>').format(shapes[series % SERIES], look, title)
+
+
+def colour(series: int) -> int:
+    """The colour of a series; from the second six on it is not the one that its shape had before.
+
+    >>> [colour(series) for series in (0, 5, 6, 11, 12)]
+    [0, 5, 1, 0, 2]
+    """
+    return (series + series // SERIES) % SERIES
 
 
 def wrapped(words: str, width: float, most: int = 2) -> list[str]:
@@ -83,5 +93,5 @@ def wrapped(words: str, width: float, most: int = 2) -> list[str]:
 
 
 def width_of(words: str) -> float:
-    """About how wide words are."""
-    return _GLYPH * len(words)
+    """About how wide words are; capitals are wider."""
+    return _GLYPH * len(words) + _CAPITAL * sum(letter.isupper() for letter in words)

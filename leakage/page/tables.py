@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from leakage.page.wording import NONE, chance, number, with_limits
-from leakage.reading.schema import Figure
+from leakage.reading.figures import Figure
 
 Cell = str | int | float | Figure | None
 

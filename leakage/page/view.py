@@ -10,12 +10,7 @@ from leakage.page.of_runs import statements
 from leakage.page.picture import Picture
 from leakage.page.tables import Column, Table
 from leakage.page.wording import slug, spent, with_limits
-from leakage.reading.schema import Claim, Run
-
-_STATES = {
-    "finished": "",
-    "unfinished": "This run has not finished: what it has left so far is shown.",
-}
+from leakage.reading.schema import FINISHED, Claim, Run
 
 
 @dataclass(frozen=True)
@@ -81,13 +76,13 @@ def view_of(run: Run, title: str, anchor: str, claims: Sequence[Claim]) -> View:
         anchor=anchor,
         title=title,
         headline=_headline(run),
-        trouble=_STATES.get(run.state, f"This run cannot be read whole: {run.state}"),
+        trouble=_trouble(run),
         facts=of_run.facts(run),
         by_adversary=of_run.by_adversary(run) if run.guessers else None,
         statements=statements(mine, f"{name}-statements.csv") if mine else None,
         by_round=of_run.by_round(run) if run.guessers else None,
         adversaries=of_run.adversaries(run, f"{anchor}-adversaries"),
-        information=proofs.information([run], f"{anchor}-information", f"{name}-bits.csv"),
+        information=proofs.information([run], [""], f"{anchor}-information", f"{name}-bits.csv"),
         bounds=_bounds(run, name),
         audit=proofs.audit(run, f"{anchor}-audit", f"{name}-epsilon.csv"),
         epsilons=proofs.all_epsilons(run, f"{name}-audit.csv") if run.audit else None,
@@ -101,11 +96,17 @@ def view_of(run: Run, title: str, anchor: str, claims: Sequence[Claim]) -> View:
 
 def _headline(run: Run) -> str:
     said = [f"{run.name}: {run.data}, {run.secret}, k = {run.k}, {run.defense}"]
-    if run.state != "finished":
-        said.append("unfinished" if run.state == "unfinished" else "not readable")
+    if run.state != FINISHED:
+        said.append(run.state)
     if run.strongest and "auroc" in run.strongest.figures:
         said.append(f"AUROC {with_limits(run.strongest.figures['auroc'])}")
     return "; ".join(said)
+
+
+def _trouble(run: Run) -> str:
+    if run.state == FINISHED:
+        return ""
+    return f"{'; '.join(run.faults) or run.state}. What this run has left so far is shown."
 
 
 def _bounds(run: Run, name: str) -> Table | None:
@@ -153,8 +154,6 @@ def _provenance(run: Run) -> list[of_run.Fact]:
     seconds = ", ".join(f"{stage} {spent(time)}" for stage, time in run.seconds.items())
     found = [
         ("Folder", run.folder),
-        ("State", run.state),
-        ("Records", "made up (stand-in)" if run.standin else "real"),
         ("Seed", "" if run.seed is None else str(run.seed)),
         ("Splits", of_run.counts(run.splits)),
         ("Time", f"{seconds}; {spent(sum(run.seconds.values()))} in all" if seconds else ""),

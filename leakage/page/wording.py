@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 
-from leakage.reading.schema import Figure
+from leakage.reading.figures import Figure
 
 NONE = "\N{EN DASH}"
 """What stands where there is no number."""
 OF_SEEDS = ", those of several seeds around their mean for what another seed is expected to give"
 _MINUS = "\N{MINUS SIGN}"
+_LARGE = 1e300  # of which the range of an axis is finite too
 _METRICS = {
     "auroc": "AUROC",
     "asr": "Share of right guesses",
@@ -66,7 +67,7 @@ def with_limits(figure: Figure | None, *, signed: bool = False) -> str:
 
 def known(value: float | None) -> float | None:
     """A finite number, or None: what can be drawn."""
-    return value if value is not None and math.isfinite(value) else None
+    return value if value is not None and abs(value) < _LARGE else None
 
 
 def lower(figure: Figure) -> float | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from leakage.reading.figures import Figure
 from leakage.reading.guessers import AWARE, SEEN, known, of_the_game, rival_of, whole
 from leakage.reading.limits import LEVEL, Area, Gain
 from leakage.reading.runs import Files
-from leakage.reading.schema import Claim, Figure, Guesser
+from leakage.reading.schema import Claim, Guesser
 from leakage.report.rows import Row
 
 _CLASS = "class "
@@ -91,11 +92,11 @@ def family_of(runs: Sequence[Files]) -> Family:
             statement.run,
             statement.guesser.adversary,
             statement.guesser.knowledge,
-            f"gain over {statement.guesser.rival} above 0, {when(statement.guesser)}",
+            f"gain over {statement.guesser.rival} above 0, {statement.guesser.when}",
             statement.p,
             p,
             p < 1 - LEVEL,
-            when(statement.guesser),
+            statement.guesser.when,
             statement.guesser.figures["gain"],
             statement.guesser.figures["auroc"],
         )
@@ -115,13 +116,6 @@ def holm(p: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p) - rank) * p[place]))
         corrected[place] = least
     return corrected
-
-
-def when(guesser: Guesser) -> str:
-    """The place of a guess in words."""
-    if guesser.rounds == "alone":
-        return f"round {guesser.round} alone"
-    return f"all rounds up to {guesser.round} together"
 
 
 def _gain(guesser: Guesser, files: Files) -> tuple[Gain | None, str]:

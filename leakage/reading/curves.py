@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from leakage.audit.names import theory_of
 from leakage.knowledge import EITHER, MECHANISM, STATIC
+from leakage.reading.figures import Curve, Figure, Point
 from leakage.reading.guessers import (
     AWARE,
     guessers_of,
@@ -20,7 +21,7 @@ from leakage.reading.guessers import (
 )
 from leakage.reading.labels import Labels
 from leakage.reading.runs import Files
-from leakage.reading.schema import Curve, Figure, Guesser, Point
+from leakage.reading.schema import Guesser
 from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import is_number, rest_of, settings_of, varying
 from leakage.report.epsilons import EpsilonRow

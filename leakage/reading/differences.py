@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from leakage.reading.claims import when
+from leakage.reading.figures import Difference, Figure
 from leakage.reading.guessers import last_round, strongest_of, whole
 from leakage.reading.pairing import paired, paired_accuracy
 from leakage.reading.runs import Files, utility_of
-from leakage.reading.schema import Difference, Figure, Guesser, Run
+from leakage.reading.schema import Guesser, Run
 from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import differing, numbers_of, settings_of
 
@@ -67,7 +67,7 @@ def _of_a_pair(one: Files, other: Files) -> Iterator[tuple[str, str, _Told]]:
         ours, theirs = (_strongest(files, rounds) for files in (one, other))
         if ours is None or theirs is None:
             continue
-        place = " less ".join(dict.fromkeys([when(ours), when(theirs)]))
+        place = " less ".join(dict.fromkeys([ours.when, theirs.when]))
         same = paired(one, ours, other, theirs)
         for metric in ("auroc", "gain"):
             figure = same.get(metric) or _less(ours.figures.get(metric), theirs.figures.get(metric))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from leakage.reading.figures import Tradeoff
 from leakage.reading.labels import Labels
 from leakage.reading.runs import Files, utility_of
-from leakage.reading.schema import Run, Tradeoff
+from leakage.reading.schema import Run
 from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import rules_of
 

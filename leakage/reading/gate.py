@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from leakage.errors import LeakageError, nearest
-from leakage.reading.claims import when
+from leakage.reading.figures import Figure
 from leakage.reading.guessers import AWARE
-from leakage.reading.runs import FINISHED
-from leakage.reading.schema import Figure, Report, Run
+from leakage.reading.schema import FINISHED, Report, Run
 
 EPSILON = "epsilon"
 _LESS = ("mae", "rps")  # errors, of which the strongest adversary has the least
@@ -126,7 +125,7 @@ def _figures(run: Run) -> dict[str, list[tuple[Figure, str]]]:
     found: dict[str, list[tuple[Figure, str]]] = {}
     for guesser in run.guessers:
         if guesser.knowledge in AWARE:
-            where = f" of {guesser.adversary} ({when(guesser)})"
+            where = f" of {guesser.adversary} ({guesser.when})"
             for name, figure in guesser.figures.items():
                 found.setdefault(name, []).append((figure, where))
     for name, figure in (run.utility | run.information).items():

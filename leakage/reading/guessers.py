@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from leakage.knowledge import ADAPTIVE, CEILING, EITHER, HEADLINE, INFORMATION, STATIC
-from leakage.reading.schema import Figure, Guesser
+from leakage.reading.figures import Figure
+from leakage.reading.schema import Guesser
 from leakage.report.rows import ALL, Row
 
 SEEN = ALL

@@ -174,4 +174,6 @@ def _error(share: float, alpha: float) -> float:
         share: the same at 95%.
         alpha: in (0, 1).
     """
+    if share >= 1:
+        return 1.0  # nothing is known at any level
     return -math.expm1(math.log1p(-share) * math.log(alpha) / math.log(1 - LEVEL))

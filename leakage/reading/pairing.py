@@ -11,9 +11,10 @@ from leakage.metrics.intervals import Estimate
 from leakage.metrics.ranking import gain
 from leakage.metrics.utility import accuracy_loss
 from leakage.predicted import read_predicted
+from leakage.reading.figures import Figure
 from leakage.reading.guessers import number
 from leakage.reading.runs import Files
-from leakage.reading.schema import Figure, Guesser
+from leakage.reading.schema import Guesser
 
 
 def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str, Figure]:

@@ -11,14 +11,17 @@ from pathlib import Path
 from leakage import __version__
 from leakage.reading.claims import Family, family_of
 from leakage.reading.curves import curves_of
+from leakage.reading.figures import Difference
 from leakage.reading.finding import names_of, places_in
 from leakage.reading.frontier import frontier_of
 from leakage.reading.guessers import value_of
 from leakage.reading.labels import Labels
-from leakage.reading.runs import FINISHED, UNKNOWN, Files, read_run
-from leakage.reading.schema import Difference, Report, Run
+from leakage.reading.runs import Files, read_run
+from leakage.reading.schema import FINISHED, UNKNOWN, Report, Run
 from leakage.reading.seeds import spreads_of
-from leakage.reading.verdicts import STANDIN, sentences
+from leakage.reading.verdicts import sentences
+
+_FEW = 3  # runs that are named
 
 
 def report_of(folders: Sequence[Path], compare: bool = False) -> Report:
@@ -47,6 +50,7 @@ def report_of(folders: Sequence[Path], compare: bool = False) -> Report:
         notes=list(_notes(found, family)),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
+        warnings=[*_unfinished(runs), *_made_up(runs)],
     )
 
 
@@ -69,6 +73,35 @@ def _title(runs: Sequence[Run]) -> str:
     return f"What gradients leak: {secrets} in {data}{runs_of}"
 
 
+def _unfinished(runs: Sequence[Run]) -> Iterator[str]:
+    """Which runs are not whole, and why; of many, how many."""
+    found = [run for run in runs if run.state != FINISHED]
+    if len(found) <= _FEW:
+        for run in found:
+            yield f"{run.name} is unfinished: {'; '.join(run.faults)}."
+    else:
+        yield f"{len(found)} of {len(runs)} runs are unfinished: {_some(found)}."
+
+
+def _made_up(runs: Sequence[Run]) -> Iterator[str]:
+    """Whose records are made up."""
+    found = [run for run in runs if run.standin]
+    if found:
+        several = f"{len(found)} of {len(runs)} runs ({_some(found)})"
+        which = f"The records of {several}" if len(found) < len(runs) else "All records"
+        yield (
+            f"{which} are a stand-in, made up: figures validate the tool and say nothing of real"
+            " people."
+        )
+
+
+def _some(runs: Sequence[Run]) -> str:
+    """The names of a few runs, and how many more there are."""
+    names = [run.name for run in runs[:_FEW]]
+    rest = len(runs) - len(names)
+    return ", ".join(names) + (f" and {rest} more" if rest else "")
+
+
 def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
     """What the reader has to know of the whole."""
     runs = [files.run for files in found]
@@ -77,13 +110,6 @@ def _notes(found: Sequence[Files], family: Family) -> Iterator[str]:
     if len(data) > 1:
         each = ", ".join(f"{count} on {name}" for name, count in data.items())
         yield f"The runs are of several data sets ({each}): figures of one say nothing of another."
-    made_up = [run.name for run in runs if run.standin]
-    if made_up:
-        who = "All runs" if len(made_up) == len(runs) else ", ".join(made_up)
-        yield f"{who}: {STANDIN}."
-    unfinished = [files for files in found if files.run.state != FINISHED]
-    for files in unfinished:
-        yield f"{files.run.name} is unfinished: {'; '.join(files.faults)}."
     count = len(family.statements)
     if count:
         several = f"{count} statements are" if count > 1 else "1 statement is"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from leakage.knowledge import CEILING, INFORMATION
+from leakage.reading.figures import Figure
 from leakage.reading.finding import CELL, Place
 from leakage.reading.guessers import (
     AWARE,
@@ -21,14 +22,12 @@ from leakage.reading.guessers import (
     of_the_game,
     strongest_of,
 )
-from leakage.reading.schema import Audited, Figure, Guesser, Run
+from leakage.reading.schema import FINISHED, UNFINISHED, UNKNOWN, Audited, Guesser, Run
 from leakage.reading.tables import read_config, read_json, read_rows
+from leakage.reading.told import is_whole, sound_game, sound_run
 from leakage.report.epsilons import EpsilonRow
 from leakage.report.rows import Row
 
-FINISHED, UNFINISHED = "finished", "unfinished"
-UNKNOWN = "unknown"
-"""The data of a run that has left no word of them."""
 _CEILING = "composition_ceiling"  # beside asr_ceiling, which is of DP
 _CLASS, _UNIT = "class ", "unit "
 _ACCURACIES = ("test_accuracy", "validation_accuracy", "val_accuracy", "val_acc")
@@ -44,7 +43,6 @@ class Files:
         rows: of attack.csv, those of its curve too.
         epsilons: rows of audit.csv.
         config: of the run, by key; empty where there is none.
-        faults: what is not as it should be with the files, in words.
     """
 
     place: Place
@@ -52,7 +50,6 @@ class Files:
     rows: list[Row] = field(default_factory=list)
     epsilons: list[EpsilonRow] = field(default_factory=list)
     config: dict[str, Any] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
 
 
 def read_run(place: Place, name: str) -> Files:
@@ -62,22 +59,28 @@ def read_run(place: Place, name: str) -> Files:
         place: where it has left its files.
         name: unique in the report.
     """
-    told, no_told = read_json(place.told)
+    told, faults = _told(place)
     asked = place.folder / "config.yaml"
-    config, text = read_config(asked if asked.exists() else place.folder / CELL)
-    game = told.get("game") or config.get("audit" if place.audits else "attack") or {}
+    asked = asked if asked.exists() else place.folder / CELL
+    config, text, wrong = read_config(asked)
+    faults += wrong
+    source, part = place.told.name, told.get("game")
+    if not part:
+        source, part = asked.name, config.get("audit" if place.audits else "attack") or {}
+    game, wrong = sound_game(part, source)
+    faults += wrong
     rows: list[Row] = []
     epsilons: list[EpsilonRow] = []
     if place.audits:
         epsilons, no_table = read_rows(place.table, EpsilonRow)
     else:
         rows, no_table = read_rows(place.table, Row)
-    faults = [fault for fault in (no_table, no_told) if fault]
+    faults = [no_table] * bool(no_table) + faults
     played = {row.round for row in rows}
     missed = [round_ for round_ in game.get("rounds", []) if rows and round_ not in played]
     if missed:
         faults.append(f"rounds without figures so far: {', '.join(map(str, missed))}")
-    data = config.get("data") or {}
+    data, seed = config.get("data") or {}, config.get("seed_everything")
     run = Run(
         name=name,
         folder=str(place.folder),
@@ -89,17 +92,24 @@ def read_run(place: Place, name: str) -> Files:
         others=int(game.get("others") or 0),
         defense=str(told.get("defense") or _class_of(config.get("defense"))),
         settings=game,
-        seed=game.get("seed", config.get("seed_everything")),
+        seed=game.get("seed", seed if is_whole(seed) else None),
         utility=_utility(told.get("utility") or {}),
         privacy=told.get("privacy") or {},
         splits=told.get("splits") or {},
         seconds=told.get("seconds") or {},
         versions=told.get("versions") or {},
         started_as=text,
+        faults=faults,
     )
     run = replace(run, **_attacked(rows)) if rows else run
     run = replace(run, **_audited(epsilons)) if epsilons else run
-    return Files(place, run, rows, epsilons, config, faults)
+    return Files(place, run, rows, epsilons, config)
+
+
+def _told(place: Place) -> tuple[dict[str, Any], list[str]]:
+    """What run.json tells, and what is wrong with it."""
+    told, fault = read_json(place.told)
+    return (told, [fault]) if fault else sound_run(told, place.told.name)
 
 
 def utility_of(run: Run) -> tuple[str, Figure] | None:

@@ -7,24 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from leakage.reading.figures import Curve, Difference, Figure, Spread, Tradeoff
+
 SCHEMA = "leakage-report/1"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure with its interval.
-
-    Args:
-        value: None where it is undefined.
-        low: lower limit; None where there is none.
-        high: upper limit; None where there is none.
-        note: what the reader has to know.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    note: str = ""
+FINISHED, UNFINISHED = "finished", "unfinished"
+"""The states of a run."""
+UNKNOWN = "unknown"
+"""The data of a run that has left no word of them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +39,13 @@ class Guesser:
     rival: str
     trials: int
     units: int
+
+    @property
+    def when(self) -> str:
+        """The round or rounds that it saw, in words."""
+        if self.rounds == "alone":
+            return f"round {self.round} alone"
+        return f"all rounds up to {self.round} together"
 
 
 @dataclass(frozen=True)
@@ -82,7 +78,7 @@ class Run:
     Args:
         name: short, unique in the report.
         folder: where it is.
-        state: `finished`, `unfinished`, or why it cannot be read.
+        state: `finished`, or `unfinished` where not all that a finished run leaves is whole.
         data: the name of the data set.
         standin: whether its records are made up.
         secret: its short name.
@@ -105,6 +101,7 @@ class Run:
         seconds: spent in each stage.
         versions: of the program and its libraries.
         started_as: the words of its config, for whoever runs it again.
+        faults: why it is unfinished: what is missing or broken in its files, in words.
     """
 
     name: str
@@ -132,83 +129,7 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     started_as: str = ""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One place of a curve.
-
-    Args:
-        x: where.
-        figure: what was found there; of several runs, which differ in the seed, their mean.
-        runs: the names of the runs.
-    """
-
-    x: float
-    figure: Figure
-    runs: list[str]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One figure against one setting, all else equal.
-
-    Args:
-        against: the setting: `round`, `k`, `clients`, `shadow_batches`, `sigma`, ...
-        metric: `auroc`, `gain`, `bits`, `epsilon`, ...
-        label: whose: secret, defense and knowledge, as far as they differ in the report.
-        baseline: whether it is that of the best guess without gradients.
-        points: in the order of x.
-    """
-
-    against: str
-    metric: str
-    label: str
-    baseline: bool
-    points: list[Point]
-
-
-@dataclass(frozen=True)
-class Tradeoff:
-    """A defense on the plane of utility and gain.
-
-    Args:
-        runs: the name of the run; of several, which differ in the seed, all of them.
-        label: the defense, and the secret where several are asked for.
-        utility: accuracy on held-out records where there is one, else the metric of that name.
-        metric: its name.
-        gain: of the strongest adversary.
-        best: whether no other run of the same data and rules of the game has more utility and less
-            gain.
-    """
-
-    runs: list[str]
-    label: str
-    utility: Figure
-    metric: str
-    gain: Figure
-    best: bool
-
-
-@dataclass(frozen=True)
-class Spread:
-    """One figure of runs that differ in the seed alone.
-
-    Args:
-        label: what the runs are about, as far as that differs in the report.
-        metric: `auroc`, `gain`, `bits` of the strongest adversary, or that of the utility.
-        mean: with the interval for what another seed is expected to give.
-        least: of the runs.
-        most: of the runs.
-        runs: their names.
-    """
-
-    label: str
-    metric: str
-    mean: Figure
-    least: float
-    most: float
-    runs: list[str]
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -241,29 +162,6 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Two runs side by side, or two configs of which each was run with the same seeds.
-
-    Args:
-        one: the name of a run; of several, which differ in the seed, all of them.
-        other: that of another one; as many, seed by seed.
-        metric: `auroc`, `gain`, `test_accuracy`, ...
-        figure: one less the other, with its interval; of several seeds, the mean.
-        paired: whether all intervals are of the same trials or records.
-        note: what else differs between the two.
-        place: the round or rounds that it is about, in words; empty of utility.
-    """
-
-    one: list[str]
-    other: list[str]
-    metric: str
-    figure: Figure
-    paired: bool
-    note: str = ""
-    place: str = ""
-
-
-@dataclass(frozen=True)
 class Report:
     """All of it.
 
@@ -275,10 +173,11 @@ class Report:
         curves: of settings in which runs, or rounds, differ.
         differences: of runs that were asked to be compared.
         spreads: of runs that differ in the seed alone.
-        notes: what the reader has to know of the whole, such as stand-ins and several data sets.
+        notes: what the reader has to know of the whole, such as several data sets.
         written: when, ISO 8601.
         version: of the program.
         schema: of this file.
+        warnings: what comes before all else: runs that are not whole, and made-up records.
     """
 
     title: str
@@ -292,3 +191,4 @@ class Report:
     written: str = ""
     version: str = ""
     schema: str = SCHEMA
+    warnings: list[str] = field(default_factory=list)

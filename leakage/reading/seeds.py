@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from leakage.reading.figures import Figure, Spread
 from leakage.reading.guessers import whole
 from leakage.reading.labels import Labels
 from leakage.reading.limits import LEVEL, quantile
 from leakage.reading.runs import Files, utility_of
-from leakage.reading.schema import Figure, Run, Spread
+from leakage.reading.schema import Run
 from leakage.reading.settings import rest_of, settings_of
 
 Range = tuple[float, float]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from leakage.knowledge import EITHER
-from leakage.reading.claims import Family, Statement, when
+from leakage.reading.claims import Family, Statement
+from leakage.reading.figures import Figure
 from leakage.reading.guessers import AWARE, value_of
-from leakage.reading.runs import FINISHED, Files
-from leakage.reading.schema import Figure, Guesser, Run
+from leakage.reading.runs import Files
+from leakage.reading.schema import Guesser, Run
 from leakage.report.verdicts import verdict
 
 _FEW = 10  # values of a secret that are named
-STANDIN = "made-up records (a stand-in): figures validate the tool and say nothing of real people"
 
 
 def sentences(files: Files, family: Family) -> list[str]:
@@ -28,10 +28,6 @@ def sentences(files: Files, family: Family) -> list[str]:
     else:
         said = [*_leak(run, family), *_most(run, family)]
         said += [*_worst(run), *_information(run), *_price(run)]
-    if run.state != FINISHED:
-        said.append(f"unfinished: {'; '.join(files.faults)}")
-    if run.standin:
-        said.append(STANDIN)
     return [sentence[0].upper() + sentence[1:] + "." for sentence in said]
 
 
@@ -44,7 +40,7 @@ def _leak(run: Run, family: Family) -> Iterator[str]:
     who, figures = best.guesser, best.guesser.figures
     gain = shown(figures["gain"], sign=True)
     yield (
-        f"{_who(who)} tells {run.secret} from a release {_under(run)}, {when(who)}: AUROC"
+        f"{_who(who)} tells {run.secret} from a release {_under(run)}, {who.when}: AUROC"
         f" {shown(figures['auroc'])}, a gain of {gain} over {who.rival}, which sees no gradient"
         f" ({_corrected(best, family)}); {_bits(run, who)}"
     )

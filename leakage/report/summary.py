@@ -107,7 +107,7 @@ def _information(rows: Sequence[Row]) -> list[str]:
     found = {row.metric: row for row in view if (row.round, row.rounds) == last}
     when = "all rounds together" if last[1] == "sum" else f"round {last[0]}"
     floor, ceiling = found["bits_floor"], found["bits_ceiling"]
-    least = f"at least {floor.value:.3f}" if floor.value > 0 else "no least number"
+    least = f"at least {floor.value:.3f}" if floor.value > 0 else "none proven to leak"
     said = f"of {found['entropy'].value:.3f} bits, {when}: {least} ({floor.note})"
     if math.isnan(ceiling.value):
         said += f"; {ceiling.note}"

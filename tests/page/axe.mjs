@@ -9,6 +9,17 @@ const require = createRequire(`${modules}/`);
 const { chromium } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
+// Words of one drawing that stand on each other; a pixel is what the box of a letter has around it.
+const overlaps = () =>
+  [...document.querySelectorAll("svg")].flatMap((drawing) => {
+    const words = [...drawing.querySelectorAll("text")].map((t) => [t.textContent, t.getBBox()]);
+    return words.flatMap(([one, a], n) =>
+      words.slice(n + 1).filter(([, b]) =>
+        a.x + a.width > b.x + 1 && b.x + b.width > a.x + 1 &&
+        a.y + a.height > b.y + 4 && b.y + b.height > a.y + 4
+      ).map(([other]) => `${one} | ${other}`));
+  });
+
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
 const found = [];
 for (const page of pages) {
@@ -29,6 +40,7 @@ for (const page of pages) {
         wide: await tab.evaluate(() => document.documentElement.scrollWidth),
         paper: await tab.evaluate(() => getComputedStyle(document.body).backgroundColor),
         passes: result.passes.map((rule) => rule.id),
+        overlaps: await tab.evaluate(overlaps),
         violations: result.violations.map((rule) => `${rule.id}: ${rule.nodes[0].html}`),
       });
     }

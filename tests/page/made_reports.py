@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from leakage.reading.schema import (
-    Audited,
-    Claim,
-    Curve,
-    Difference,
-    Figure,
-    Guesser,
-    Point,
-    Report,
-    Run,
-    Spread,
-    Tradeoff,
-)
+from dataclasses import replace
+
+from leakage.reading.figures import Curve, Difference, Figure, Point, Spread, Tradeoff
+from leakage.reading.schema import Audited, Claim, Guesser, Report, Run
 
 LAST = "round 3 alone"
 HOSTILE = 'logs/<script>alert("x")</script>&co'
@@ -180,6 +171,7 @@ def several() -> Report:
         notes=["All runs are of one data set."],
         written="2026-11-26T19:00:00+00:00",
         version="0.1.0",
+        warnings=["All records are a stand-in, made up."],
     )
 
 
@@ -208,6 +200,26 @@ def nothing() -> Report:
         guessers=[null],
     )
     half = Run("half", "logs/half", "unfinished", "Adult", False, "property_sex", 16, 0, "none")
-    torn = Run("torn", "logs/torn", "attack.csv, row 7 is cut off", "", False, "", 0, 0, "")
+    half = replace(half, faults=["rounds without figures so far: 2"])
+    torn = Run("torn", "logs/torn", "unfinished", "unknown", False, "", 0, 0, "")
+    torn = replace(torn, faults=["attack.csv, row 7: it is not whole"])
     claim = Claim("null", "RandomForest", "either", "the gain is above 0", 0.8, 0.8, False)
-    return Report("Nothing found", [done, half, torn], [claim])
+    warnings = [f"{run.name} is unfinished: {run.faults[0]}." for run in (half, torn)]
+    return Report("Nothing found", [done, half, torn], [claim], warnings=warnings)
+
+
+def crowded(many: int = 9) -> Report:
+    """Defenses of one utility and gains that are close, some of them with long names."""
+    noises = [f"DP(clip=1, batch=64, sigma={n}, delta=1e-05)" for n in range(many - 2)]
+    runs = [
+        replace(played("none", "none"), name=f"run {n}", defense=defense)
+        for n, defense in enumerate([*noises, "none", "Sign()"])
+    ]
+    utility = around(0.853, 0.005)
+    tradeoffs = [
+        Tradeoff(
+            [run.name], run.defense, utility, "test_accuracy", around(0.08 - 0.009 * n, 0.01), n < 3
+        )
+        for n, run in enumerate(runs)
+    ]
+    return Report("Crowded", runs, frontier=tradeoffs)

@@ -6,16 +6,20 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import made_reports
 import pytest
 from trees import Element, tree
 
 from leakage.page import page
+from leakage.page.svg import width_of
 from leakage.reading.schema import Report
 
+TITLE = "Adult (stand-in), property_sex, k = 16"
 ROOT = tree(page(made_reports.several()))
 Read = Callable[[float], float]
+Box = tuple[float, float, float, float]
 
 
 def drawing(title: str, root: Element = ROOT) -> Element:
@@ -116,7 +120,7 @@ def test_the_band_of_bits_goes_from_the_floor_to_the_ceiling_or_to_all() -> None
 
 
 def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> None:
-    chart = drawing("Adult (stand-in), property_sex, k = 16")
+    chart = drawing(TITLE)
     across, up = scale(ticks(chart, "x")), scale(ticks(chart, "y"))
     tradeoffs = made_reports.several().frontier
     crosses = chart.all("line", "whisker")
@@ -140,21 +144,126 @@ def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> No
     )
 
 
-def test_labels_of_defenses_cover_neither_each_other_nor_a_mark() -> None:
-    chart = drawing("Adult (stand-in), property_sex, k = 16")
-    labels = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
-    assert [t.text for t in labels] == ["none", "DP", "Pruning", "Sign"]
-    boxes = [
-        (place(t, "x"), place(t, "y") - 10, place(t, "x") + 6.5 * len(t.text), place(t, "y"))
-        for t in labels
+def labels_of(chart: Element) -> list[tuple[str, Box]]:
+    """The labels beside marks, with the boxes that they fill."""
+    texts = [t for t in chart.all("text") if not t.look and place(t, "y") < 250]  # not the key
+    return [
+        (
+            t.text,
+            (place(t, "x"), place(t, "y") - 10, place(t, "x") + width_of(t.text), place(t, "y")),
+        )
+        for t in texts
     ]
+
+
+def away(box: Box, at: tuple[float, float]) -> float:
+    (left, top, right, bottom), (x, y) = box, at
+    return math.hypot(max(left - x, 0, x - right), max(top - y, 0, y - bottom))
+
+
+@pytest.mark.parametrize(
+    ("report", "names"),
+    [
+        (made_reports.several(), 4),
+        (made_reports.crowded(), 1),
+        (made_reports.crowded(3), 2),
+    ],
+    ids=["spread", "crowded", "few"],
+)
+def test_labels_of_defenses_cover_nothing_and_stand_beside_their_own_marks(
+    report: Report, names: int
+) -> None:
+    chart = drawing(TITLE, tree(page(report)))
+    labels = labels_of(chart)
+    assert len(labels) >= names
+    marks = {
+        m.all("title")[0].text.split(": utility")[0]: center(m)
+        for m in chart.all("path", "mark")
+        if m.all("title")
+    }
+    assert len(marks) == len(report.frontier)
+    boxes = [box for _, box in labels] + [(x, y, x, y) for x, y in marks.values()]
     boxes += [
-        (x, y, x, y) for m in chart.all("path", "mark") if m.all("title") for x, y in places(m)[:1]
+        (place(w, "x1"), place(w, "y1"), place(w, "x2"), place(w, "y2"))
+        for w in chart.all("line", "whisker")
     ]
-    for number, one in enumerate(boxes):
+    for number, (name, one) in enumerate(labels):
         for other in boxes[number + 1 :]:
             apart = one[2] <= other[0] or other[2] <= one[0]
-            assert apart or one[3] <= other[1] or other[3] <= one[1]
+            assert apart or one[3] <= other[1] or other[3] <= one[1], name
+        mine = [at for full, at in marks.items() if full.startswith(name.removesuffix(" …"))]
+        nearest = min(away(one, at) for at in marks.values())
+        assert min(away(one, at) for at in mine) <= nearest + 1
+
+
+def points_alone(*gains: float) -> Report:
+    """Defenses of one utility at these gains, without intervals."""
+    report = made_reports.crowded(len(gains))
+    placed = [
+        replace(one, label=f"defense {n}", utility=made_reports.Figure(0.85), gain=gained)
+        for n, (one, gained) in enumerate(
+            zip(report.frontier, map(made_reports.Figure, gains), strict=True)
+        )
+    ]
+    runs = [replace(run, defense=f"defense {n}") for n, run in enumerate(report.runs)]
+    return replace(report, runs=runs, frontier=placed)
+
+
+def test_a_label_that_would_stand_at_another_mark_is_left_to_the_key() -> None:
+    close = points_alone(0.08, 0.0778, 0.0756, 0.0734, 0.0712)  # six units apart
+    labels = labels_of(drawing(TITLE, tree(page(close))))
+    assert [name for name, _ in labels] == ["defense 0", "defense 1", "defense 4"]
+
+
+def test_a_label_that_is_cut_to_the_same_for_two_names_none() -> None:
+    long = "DP(clip=1, batch=64, delta=1e-05, sigma="
+    apart = points_alone(0.08, 0.04, 0.01)
+    names = ["none", f"{long}1)", f"{long}2)"]
+    told = [replace(one, label=name) for one, name in zip(apart.frontier, names, strict=True)]
+    runs = [replace(run, defense=name) for run, name in zip(apart.runs, names, strict=True)]
+    found = labels_of(drawing(TITLE, tree(page(replace(apart, runs=runs, frontier=told)))))
+    assert [name for name, _ in found] == ["none"]
+
+
+def center(mark: Element) -> tuple[float, float]:
+    """The middle of a mark, by the box of its shape."""
+    x, y = places(mark)[0]
+    first = {
+        "a4.5": (4.5, 0),
+        "h8v8": (4, 4),
+        "l5 9": (0, 5.2),
+        "l5.8": (0, 5.8),
+        "l5 -": (0, -5.2),
+    }
+    found = re.match(r"M[\d.-]+ [\d.-]+(.{4})", mark.attributes["d"])
+    right, down = first.get(found[1] if found else "", (1.7, 5.0))
+    return x + right, y + down
+
+
+def test_more_defenses_than_shapes_have_marks_of_their_own() -> None:
+    chart = drawing(TITLE, tree(page(made_reports.crowded(20))))
+    keys = [m for m in chart.all("path", "mark") if not m.all("title")]
+    shapes = {re.sub(r"M[\d.-]+ [\d.-]+", "", m.attributes["d"]) + str(m.look) for m in keys}
+    assert len(keys) == len(shapes) == 20
+
+
+@pytest.mark.parametrize("name", ["crowded", "several"])
+def test_rows_of_a_chart_stand_equally_far_apart(name: str) -> None:
+    report = getattr(made_reports, name)()
+    if name == "several":  # short and long labels beside each other
+        long = "Chain(" + ", ".join(["Pruning(keep=0.01)"] * 4) + ")"  # of two lines
+        runs = [
+            replace(run, defense=run.defense + long * (n == 1)) for n, run in enumerate(report.runs)
+        ]
+        report = replace(report, runs=runs)
+    chart = drawing("Bits of the secret, from below and from above", tree(page(report)))
+    tracks = [place(t, "y1") for t in chart.all("line", "track")]
+    assert len(tracks) == len(report.runs)
+    assert len({round(low - high, 1) for high, low in pairwise(tracks)}) == 1
+    lines: dict[float, float] = {}
+    for words in chart.all("text"):
+        lines[place(words, "y")] = lines.get(place(words, "y"), 0) + width_of(words.text)
+    assert max(lines.values()) < 400
 
 
 def test_what_is_not_paired_is_hollow() -> None:

@@ -57,6 +57,7 @@ def test_axe_finds_nothing_but_what_was_planted(tmp_path: Path) -> None:
             frontier=whole.frontier[:2],
         ),
         "single": made_reports.single(),
+        "crowded": made_reports.crowded(),
     }
     pages = [tmp_path / f"{name}.html" for name in (*reports, "faulty")]
     sources = [page(report) for report in reports.values()]
@@ -65,15 +66,16 @@ def test_axe_finds_nothing_but_what_was_planted(tmp_path: Path) -> None:
     for path, source in zip(pages, sources, strict=True):
         path.write_text(source, encoding="utf-8")
     found = visited(pages)
-    assert len(found) == 12
-    for one in found[:8]:
+    assert len(found) == 16
+    for one in found[:12]:
         where = Path(one["page"]).name, one["colorScheme"], one["width"]
         assert one["violations"] == [], where
         assert {"color-contrast", "heading-order"} <= set(one["passes"]), where
+        assert one["overlaps"] == [], where
         assert one["wide"] <= one["width"], where  # nothing has to be scrolled sideways
         assert (one["asked"], one["errors"]) == (1, []), where  # the page alone
-    papers = {(one["colorScheme"], one["paper"]) for one in found[:8]}
+    papers = {(one["colorScheme"], one["paper"]) for one in found[:12]}
     assert papers == {("light", "rgb(255, 255, 255)"), ("dark", "rgb(21, 23, 27)")}
-    planted = " ".join(found[8]["violations"])
+    planted = " ".join(found[12]["violations"])
     assert "color-contrast" in planted
     assert "aria-roles" in planted

@@ -120,8 +120,7 @@ def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() 
     )
     assert verdict["nothing"][0].startswith("In no run is an adversary shown to beat")
     assert "no proof that none can" in verdict["nothing"][1]
-    assert verdict["nothing"][2].startswith("2 runs are not whole")
-    assert verdict["nothing"][3] == "null. " + REPORTS["nothing"].runs[0].sentences[0]
+    assert verdict["nothing"][2] == "null. " + REPORTS["nothing"].runs[0].sentences[0]
 
 
 def test_a_download_holds_all_digits() -> None:
@@ -314,22 +313,34 @@ def test_a_ceiling_of_all_bits_is_no_guarantee() -> None:
 
 def test_runs_that_are_not_whole_say_so_and_parts_without_data_are_left_out() -> None:
     source = PAGES["nothing"]
-    assert "This run has not finished: what it has left so far is shown." in source
-    assert "This run cannot be read whole: attack.csv, row 7 is cut off" in source
+    for run, why in (("half", "rounds without figures so far: 2"), ("torn", "row 7: it is not")):
+        assert f'role="note">{run} is unfinished: ' in source
+        assert source.count(why) == 2  # above all, and in what is shown of the run
+    assert "row 7: it is not whole. What this run has left so far is shown." in source
     for absent in ("Utility against gain", "Curves", "Differences", "Where it leaks", "Stand-in"):
         assert absent not in source
     for absent in ("All runs", "Differences", "epsilon of the audit"):
         assert absent not in PAGES["single"]
-    alone = page(Report("", [REPORTS["nothing"].runs[1]]))
-    assert 0 < alone.index("This run has not finished") < alone.index("Verdict")
-    assert alone.count("This run has not finished") == 1
-    assert "Nothing is claimed" in page(Report("", [REPORTS["nothing"].runs[1]]))
+    alone = page(Report("", REPORTS["nothing"].runs[1:2], warnings=REPORTS["nothing"].warnings[:1]))
+    assert 0 < alone.index("half is unfinished") < alone.index("Verdict")
+    assert alone.count("rounds without figures so far: 2") == alone.count("unfinished") == 1
+    assert "Nothing is claimed" in alone
 
 
 def test_stand_ins_are_said_first() -> None:
-    assert "All records are made up" in PAGES["several"]
-    mixed = Report("", [REPORTS["single"].runs[0], REPORTS["nothing"].runs[0]])
-    assert "In 1 of 2 runs the records are made up" in page(mixed)
+    one = replace(REPORTS["single"], warnings=REPORTS["several"].warnings)
+    source = page(one)
+    assert 0 < source.index("All records are a stand-in, made up.") < source.index("Verdict")
+    said = re.findall("stand-in|made[ -]up", source.split("</style>")[1])
+    assert said == ["stand-in", "made up", "stand-in", "made-up"]  # there, and in the facts
+
+
+def test_nothing_is_said_to_be_real_that_is_no_stand_in() -> None:
+    given = replace(REPORTS["single"].runs[0], standin=False)
+    for report in (Report("", [given]), Report("", [given, given])):
+        source = page(report)
+        assert "<dd>Adult (records as given)</dd>" in source
+        assert not re.search(r"\breal\b", source.split("</style>")[1])
 
 
 @every_page

@@ -10,9 +10,10 @@ import pytest
 from drawn_runs import LABELS, drawn_run
 
 from leakage.errors import LeakageError
+from leakage.reading.figures import Figure
 from leakage.reading.gate import condition_of, judge
 from leakage.reading.report import report_of
-from leakage.reading.schema import Audited, Figure, Report, Run
+from leakage.reading.schema import Audited, Report, Run
 
 
 @pytest.fixture(scope="module")

@@ -159,8 +159,9 @@ def test_a_half_written_run_is_shown_as_unfinished_with_what_is_there(
     report = report_of([run])
     found = report.runs[0]
     assert found.state == "unfinished"
-    assert why in " ".join(found.sentences)
-    assert any(why in note for note in report.notes)
+    assert why in "; ".join(found.faults)
+    assert report.warnings == [f"version_0 is unfinished: {'; '.join(found.faults)}."]
+    assert why not in " ".join([*found.sentences, *report.notes])  # it is said once
     assert len(found.guessers) == kept
     assert found.secret == "property_sex" or not (kept or (run / "config.yaml").exists())
     json.loads(as_json(report))
@@ -173,9 +174,11 @@ def test_runs_of_several_data_sets_and_stand_ins_are_named(whole: Path, tmp_path
     report = report_of([tmp_path], compare=True)
     notes = " ".join(report.notes)
     assert "several data sets (1 on Adult (a stand-in), 1 on Health)" in notes
-    assert "one: made-up records (a stand-in)" in notes
-    assert "say nothing of real people" in report.runs[0].sentences[-1]
-    assert "real people" not in " ".join(report.runs[1].sentences)
+    assert report.warnings == [
+        "The records of 1 of 2 runs (one) are a stand-in, made up: figures validate the tool and"
+        " say nothing of real people."
+    ]
+    assert "made up" not in " ".join([*report.notes, *report.runs[0].sentences])
     assert {d.note for d in report.differences} == {"other data: Health and Adult (stand-in)"}
 
 

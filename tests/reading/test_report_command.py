@@ -117,7 +117,8 @@ def test_a_leak_is_claimed_with_its_numbers_and_nothing_of_permuted_secrets(
     assert nothing["sentences"][0].startswith(
         "Without a defense none of the listed adversaries (RandomForest) beat the best baseline by"
     )
-    assert "Made-up records (a stand-in)" in leaks["sentences"][-1]
+    assert [leaks["standin"], nothing["standin"]] == [True, False]
+    assert told["warnings"][0].startswith("The records of 1 of 2 runs (leaks/adult/version_0) are")
 
 
 @pytest.mark.parametrize("rounds", ["alone", "sum"])
@@ -219,3 +220,27 @@ def test_a_mistake_is_one_sentence(
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_report_on_standard_output_is_alone_there(runs: Path, tmp_path: Path) -> None:
+    def reported(*words: str, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+        argv = [sys.executable, "-m", "leakage", "report", str(runs), "--out", "-", *words]
+        return subprocess.run(argv, cwd=tmp_path, timeout=120, check=False, **streams)
+
+    done = reported("--format", "json", "--fail-if", "auroc > 0.6", capture_output=True)
+    told = json.loads(done.stdout)
+    assert (done.returncode, len(told["runs"])) == (3, 2)
+    said = done.stderr.decode().splitlines()
+    assert said[:2] == ["standard output: wrote a report on 2 runs", *told["warnings"]]
+    assert said[2].startswith("--fail-if 'auroc > 0.6': in leaks")
+    done = reported("--fail-if", "gain > 2", capture_output=True)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"<!doctype html>")
+    assert done.stdout.rstrip().endswith(b"</html>")
+    assert list(tmp_path.iterdir()) == []
+    with Path("/dev/full").open("wb") as full:
+        done = reported(stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr.decode()) == (
+        2,
+        "error: --out: standard output cannot be written: No space left on device\n",
+    )

@@ -10,8 +10,8 @@ import pytest
 from drawn_runs import LABELS, drawn, leave, rows_of
 from scipy import stats
 
+from leakage.reading.figures import Figure
 from leakage.reading.report import report_of
-from leakage.reading.schema import Figure
 from leakage.reading.seeds import mean_of
 
 SHARE = (0.0, 1.0)

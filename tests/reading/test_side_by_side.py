@@ -16,8 +16,9 @@ from leakage.metrics.ranking import auroc, gain
 from leakage.metrics.utility import accuracy, accuracy_loss
 from leakage.page.charts import frontiers
 from leakage.predicted import Predicted
+from leakage.reading.figures import Curve, Difference
 from leakage.reading.report import report_of
-from leakage.reading.schema import Curve, Difference, Report
+from leakage.reading.schema import Report
 
 
 @pytest.fixture(scope="module")
