@@ -15,6 +15,7 @@ from leakage.page.view import view_of
 from leakage.reading.schema import Report, Run
 
 _HERE = Path(__file__).parent
+_FEW = 16  # runs that are drawn one below the other without being asked for
 
 
 def page(report: Report) -> str:
@@ -43,6 +44,7 @@ def page(report: Report) -> str:
         style=Markup((_HERE / "style.css").read_text(encoding="utf-8")),
         meta=_meta(report),
         several=several,
+        few=_FEW,
         verdict=of_runs.verdict(report, titles),
         titles=titles,
         briefly=of_runs.briefly(report),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from leakage.page.tables import Column, Table
-from leakage.page.wording import lower, number, plain, with_limits
-from leakage.reading.figures import Figure
+from leakage.page.wording import in_words, lower, number, plain, with_limits
+from leakage.reading.figures import Figure, Spread
 from leakage.reading.runs import utility_of
 from leakage.reading.schema import Claim, Report, Run
 
@@ -97,29 +97,30 @@ def summary(report: Report) -> Table:
 
 
 def spreads(report: Report) -> Table | None:
-    """The figures of runs that differ in the seed alone; None where there are none."""
+    """A row for runs that differ in the seed alone: their means; None where there are none."""
     if not report.spreads:
         return None
-    columns = (
-        Column("runs"),
-        Column("figure"),
-        Column("seeds", "number"),
-        Column("mean [95%]", "number"),
-        Column("least", "number"),
-        Column("most", "number"),
-    )
+    groups: dict[tuple[str, ...], dict[str, Spread]] = {}
+    for one in report.spreads:
+        groups.setdefault(tuple(one.runs), {})[one.metric] = one
+    metrics = list(dict.fromkeys(one.metric for one in report.spreads))
     rows = [
         (
-            one.label or "all runs",
-            one.metric.replace("_", " "),
-            len(one.runs),
-            one.mean,
-            one.least,
-            one.most,
+            next(iter(group.values())).label or "all runs",
+            len(runs),
+            *(group[metric].mean if metric in group else None for metric in metrics),
         )
-        for one in report.spreads
+        for runs, group in groups.items()
     ]
-    caption = "Over seeds: the mean, with a 95% interval for what another seed is expected to give"
+    columns = (
+        Column("runs"),
+        Column("seeds", "number"),
+        *(
+            Column(f"{in_words(metric)} [95%]", "signed" if metric == "gain" else "number")
+            for metric in metrics
+        ),
+    )
+    caption = "Over seeds: means, with 95% intervals for what another seed is expected to give"
     return Table(caption, columns, rows, "seeds.csv")
 
 

@@ -167,7 +167,11 @@ def several() -> Report:
         tradeoffs,
         curves,
         differences,
-        spreads=[Spread("none", "auroc", around(0.9871, 0.0112), 0.9802, 0.9914, ["a", "b", "c"])],
+        spreads=[
+            Spread("none", "auroc", around(0.9871, 0.0112), 0.9802, 0.9914, ["a", "b", "c"]),
+            Spread("none", "gain", around(0.1231, 0.0112), 0.1202, 0.1314, ["a", "b", "c"]),
+            Spread("DP", "auroc", around(0.5121, 0.0211), 0.5023, 0.5219, ["d", "e"]),
+        ],
         notes=["All runs are of one data set."],
         written="2026-11-26T19:00:00+00:00",
         version="0.1.0",

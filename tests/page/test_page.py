@@ -206,8 +206,11 @@ def test_figures_of_one_round_say_so_where_others_are_of_all_rounds() -> None:
 def test_a_mean_over_seeds_says_that_it_is_one() -> None:
     report = made_reports.several()
     (table,) = tables(tree(page(report)), "Over seeds")
-    assert table[0][2:] == ["seeds", "mean [95%]", "least", "most"]
-    assert table[1] == ["none", "auroc", "3", "0.987 [0.976, 0.998]", "0.980", "0.991"]
+    assert table[0] == ["runs", "seeds", "AUROC [95%]", "Gain [95%]"]
+    assert table[1:] == [
+        ["none", "3", "0.987 [0.976, 0.998]", "+0.123 [+0.112, +0.134]"],
+        ["DP", "2", "0.512 [0.491, 0.533]", NONE],
+    ]
     assert not tables(tree(page(replace(report, spreads=[]))), "Over seeds")
     curve = report.curves[0]
     pooled = replace(curve, points=[replace(p, runs=["a", "b"]) for p in curve.points])
