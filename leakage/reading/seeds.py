@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -25,16 +26,19 @@ def alike(runs: Sequence[Files]) -> list[list[Files]]:
     """Runs in groups that only the seed tells apart, each seed once, in the order of their first.
 
     Args:
-        runs: of the report. One that comes again with the same seed is no further sample: it
-            stands in a group of its own.
+        runs: of the report. In a group of its own stands one that comes again with the same seed,
+            which is no further sample; one that has not come as far as others; and one without a
+            config, of whose model nothing is known.
     """
-    groups: dict[tuple[str, int], list[Files]] = {}
-    seen: dict[str, int] = {}
-    for files in runs:
+    groups: dict[tuple[str, int, object], list[Files]] = {}
+    seen: Counter[str] = Counter()
+    for number, files in enumerate(runs):
         settings = settings_of(files)
-        whole = rest_of(settings)
-        seen[whole] = again = seen.get(whole, -1) + 1
-        groups.setdefault((rest_of(settings, "seed"), again), []).append(files)
+        again = seen[rest_of(settings)]
+        seen[rest_of(settings)] += 1
+        last = max((guesser.round for guesser in files.run.guessers), default=None)
+        place = last if files.config else f"run {number}"
+        groups.setdefault((rest_of(settings, "seed"), again, place), []).append(files)
     return list(groups.values())
 
 

@@ -34,7 +34,9 @@ def settings_of(files: Files) -> dict[str, Any]:
     config says that of the command line. `defense` is its name without numbers.
     """
     found = {name: v for name, v in files.run.settings.items() if name not in _FREE}
-    found |= {"k": files.run.k, "others": files.run.others, "seed": files.run.seed}
+    run = files.run
+    found |= {"k": run.k, "others": run.others, "seed": run.seed}
+    found |= {"records": f"{run.data} (stand-in)" if run.standin else run.data}
     for part in _PARTS:
         found |= dict(_leaves(files.config.get(part), part))
     trainer = files.config.get("trainer") or {}

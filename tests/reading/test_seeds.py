@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def run_of(
     answers, truth, draws = drawn(np.random.default_rng(seed), [0.2, strength])
     rows = rows_of(dict(zip([LABELS, "Forest"], answers, strict=True)), truth, draws)
     worth = {"test_accuracy": share + 0.01 * seed}
-    leave(folder / f"{seed}-{len(list(folder.glob('*')))}", rows, utility=worth, seed=seed, **rules)
+    run = folder / f"{seed}-{len(list(folder.glob('*')))}"
+    leave(run, rows, utility=worth, seed=seed, **rules)
+    (run / "config.yaml").write_text(f"seed_everything: {seed}")
+    return run
 
 
 def test_seeds_are_one_curve_one_place_on_the_plane_and_one_mean(tmp_path: Path) -> None:
@@ -65,6 +69,25 @@ def test_the_same_seed_again_is_no_further_sample(tmp_path: Path) -> None:
         run_of(tmp_path, number, k=5)
     gains = [s for s in report_of([tmp_path]).spreads if s.metric == "gain"]
     assert sorted(len(spread.runs) for spread in gains) == [2, 3]
+
+
+def test_what_may_differ_in_more_than_the_seed_is_not_pooled(tmp_path: Path) -> None:
+    runs = [run_of(tmp_path, seed) for seed in (0, 1, 2, 3, 4)]
+
+    def pooled() -> list[list[str]]:
+        return [s.runs for s in report_of([tmp_path]).spreads if s.metric == "gain"]
+
+    def told(run: Path, **changed: object) -> None:
+        file = run / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+
+    assert pooled() == [["0-0", "1-1", "2-2", "3-3", "4-4"]]
+    told(runs[2], standin=True)
+    (runs[3] / "config.yaml").unlink()  # a model of Python, that nobody knows
+    rows = (runs[4] / "attack.csv").read_text().splitlines()
+    later = [line.replace("0,0,alone", "1,1,alone") for line in rows[1:]]
+    (runs[4] / "attack.csv").write_text("\n".join([*rows, *later]) + "\n")  # it has come further
+    assert pooled() == [["0-0", "1-1"]]
 
 
 def test_configs_are_compared_seed_by_seed(tmp_path: Path) -> None:
