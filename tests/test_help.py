@@ -163,6 +163,9 @@ def test_the_tab_key_completes_commands_keys_classes_values_and_files(
     assert completed(script, "fit", "--defense", "Pru") == ["Pruning"]
     assert completed(script, "audit", "--audit.background", "u") == ["unknown"]
     assert completed(script, "fit", "--data.help", "C") == ["CelebA", "CremaD"]
+    assert completed(script, "fit", "--defense.cl") == ["--defense.clip"]
+    assert "--attack.secret.attribute" in completed(script, "fit", "--attack.secret.")
+    assert "--data.seed" not in completed(script, "fit", "--data.s")  # it is decided elsewhere
     assert completed(script, "fit", "--config", "configs/audits/adult_s") == [
         "configs/audits/adult_sampled.yaml"
     ]

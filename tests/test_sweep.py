@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -300,6 +301,8 @@ def test_a_bad_grid_is_a_sentence_before_any_cell(
 ) -> None:
     assert sentence in refusal(words("batch_size.yaml", root, tmp_path / "out", grid=grid), capsys)
     assert within == []
+    if "one and the same" not in sentence:  # which only the data tell
+        assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("wrong", ["gird: {attack.k: [4]}", "gird: [4]"])
@@ -330,6 +333,17 @@ def test_two_sweeps_at_once_in_one_folder_are_refused(
     with sweeping._alone(tmp_path):
         said = refusal(words("batch_size.yaml", root, tmp_path, grid=grid), capsys)
     assert said == f"error: out: another sweep is at work in {tmp_path}; wait for it"
+
+
+def test_a_folder_without_locks_is_refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(file: object, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    said = refusal(words("batch_size.yaml", root, tmp_path, grid={"attack.k": [4]}), capsys)
+    assert said == f"error: {tmp_path / '.lock'}: it cannot be locked: No locks available"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -89,6 +89,7 @@ def test_a_config_is_also_found_in_the_working_directory(
         ({"grid": {"configs": ["dp.yaml"]}}, "grid.configs: each value is a list of config files"),
         ({"grid": {"print_config": [1]}}, "grid.print_config: this is no key of a config"),
         ({"grid": {"attack k": [1]}}, "grid.attack k: this is no key of a config"),
+        ({"out": ""}, "out: the name of a folder is needed, got ''"),
         ({"jobs": 0}, "jobs: at least 1 is needed, got 0"),
         ({"cluster": "slurm"}, "slurm.timeout_min: how many minutes may a job of the array take?"),
         ({"slurm": {"nodes": 2}}, "slurm.nodes: a cell is one task, got 2"),

@@ -245,6 +245,36 @@ def test_a_cell_that_was_killed_is_told_by_the_signal(tmp_path: Path) -> None:
     assert eval(out)["one"] == ("failed", "", f"{said} from there")
 
 
+@pytest.mark.parametrize(
+    ("log", "sentence"),
+    [
+        ("seed\nerror: attack.k: no good\nend\n", "attack.k: no good"),
+        (
+            'a\nTraceback (most recent call last):\n  File "x"\nRuntimeError: one\ntwo\n',
+            "RuntimeError: one",
+        ),
+        ("a\nlast\n\n", "last"),
+        ("", "it ended before it said anything"),
+    ],
+)
+def test_a_failed_cell_is_told_by_what_its_log_says(
+    log: str, sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "log.txt").write_text(log)
+    assert Cell(Plan({}, 0, ["fit"]), "key", tmp_path, "").sentence == sentence
+
+
+def test_a_job_that_is_lost_is_not_told_by_the_log_of_an_earlier_one(
+    slurm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (slurm / "sbatch").write_text("#!/bin/bash\necho Submitted batch job 7\n")  # and loses it
+    (slurm / "squeue").write_text("#!/bin/bash\n")
+    (slurm / "cells" / "one").mkdir(parents=True)
+    (slurm / "cells" / "one" / "log.txt").write_text("error: attack.k: no good\n")
+    out, _ = end(start(slurm, "one", seconds=0))
+    assert eval(out)["one"][2].startswith("job 7 ended before the cell was finished")
+
+
 def test_a_cell_whose_attempt_was_killed_is_told_so_and_waited_for_by_the_next_sweep(
     tmp_path: Path,
 ) -> None:
@@ -256,7 +286,7 @@ def test_a_cell_whose_attempt_was_killed_is_told_so_and_waited_for_by_the_next_s
         out, _ = end(sweep)
         told = eval(out)["one"]
         assert told[0] == "failed"
-        assert "it was cancelled or killed" in told[2]
+        assert "it was cancelled, killed" in told[2]
         assert alive(cell)
         (tmp_path / "go").touch()
         out, _ = end(start(tmp_path, "one", seconds=60))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from jsonargparse import ArgumentParser, capture_parser
 
 from leakage.cli.auditing import audit
-from leakage.cli.errors import class_names, one_sentence, parsed
+from leakage.cli.errors import class_keys, class_names, one_sentence, parsed
 from leakage.cli.overview import COMMANDS, PROG
 from leakage.cli.reporting import report
 from leakage.cli.standin import write_standin
@@ -19,6 +19,7 @@ from leakage.errors import LeakageError
 
 _SCRIPT = "leakage"  # a shell completes names of programs, and no `python -m`
 _FILES = {"--config", "--ckpt_path", "--attack.attributes", "--audit.attributes", "--out"}
+_CLASSES = ("attack.secret", "data", "defense", "model")  # of which there is one
 # What shtab calls FILE; it is imported only where it is needed, since few have it.
 _PATHS = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
@@ -81,6 +82,9 @@ def _copy(action: argparse.Action, command: argparse.ArgumentParser) -> None:
     copied = command.add_argument(*(flags or [key]), nargs=nargs, help=told, choices=values)
     if _FILES.intersection(flags):
         copied.complete = _PATHS  # type: ignore[attr-defined]
+    # Of all classes, as a shell does not know which of them stands there, and no deeper ones.
+    for below in class_keys(key) if key == action.dest and key in _CLASSES else []:
+        command.add_argument(f"--{below}", nargs="?", help=f"of a class of {key}")
 
 
 def _told_values(metavar: object) -> list[str]:

@@ -7,6 +7,7 @@ import re
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
+from inspect import Parameter
 from itertools import pairwise
 from pathlib import Path
 from traceback import walk_tb
@@ -162,11 +163,25 @@ def _imported(class_path: str) -> Any:
 def class_names(key: str) -> list[str]:
     """The classes that a key of the config can name, without their paths; none for other keys."""
     base = next((base for prefix, base in _BASES.items() if key.startswith(prefix)), None)
-    return sorted(set(_leaves(_imported(base)))) if base else []
+    return sorted({child.__name__ for child in _leaves(_imported(base))}) if base else []
 
 
-def _leaves(base: Any) -> Iterator[str]:
+def class_keys(key: str) -> list[str]:
+    """The keys below one that names a class, such as `defense.clip`, of all that it can name."""
+    if key not in _BASES:
+        return []
+    kinds = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
+    found = {
+        f"{key}.{name}"
+        for child in _leaves(_imported(_BASES[key]))
+        for name, parameter in inspect.signature(child).parameters.items()
+        if parameter.kind not in kinds
+    }
+    return sorted(found - _LINKED.keys())
+
+
+def _leaves(base: Any) -> Iterator[Any]:
     for child in base.__subclasses__():
         if not inspect.isabstract(child) and not child.__name__.startswith("_"):
-            yield child.__name__
+            yield child
         yield from _leaves(child)

@@ -51,13 +51,18 @@ def sweep(words: Sequence[str]) -> None:
     _check_out(out)
     if find_spec("pyarrow") is None:
         raise LeakageError("sweep.parquet: it cannot be written without pyarrow; pip install it")
-    with _stopping(words), _alone(out):
-        cells = _cells_of(plans, _resolve(plans), out / "cells")
-        write_whole(out / "sweep.json", listed(cells))
-        earlier = sum(cell.finished for cell in cells)
-        board = Board(len(cells), sys.stderr)
-        play(cells, settings, board)
-        finished = join(cells, out / "sweep.parquet")
+    with _stopping(words):
+        resolved = _resolve(plans)
+        out.mkdir(parents=True, exist_ok=True)  # not for a sweep that is refused
+        with _alone(out):
+            cells = _cells_of(plans, resolved, out / "cells")
+            write_whole(out / "sweep.json", listed(cells))
+            earlier = sum(cell.finished for cell in cells)
+            board = Board(len(cells), sys.stderr)
+            play(cells, settings, board)
+            finished = join(cells, out / "sweep.parquet")
+            if finished == len(cells):
+                shutil.rmtree(out / JOBS, ignore_errors=True)  # what submitit has left
     print(f"{finished} of {len(cells)} cells are finished, {earlier} of them were before")
     if finished:
         print(f"figures: {out / 'sweep.parquet'}; next: {PROG} report {out}")
@@ -67,7 +72,6 @@ def sweep(words: Sequence[str]) -> None:
         print(f"error: cell {cell.plan.name}: {said} ({cell.folder / LOG})", file=sys.stderr)
     if failed:
         sys.exit(1)
-    shutil.rmtree(out / JOBS, ignore_errors=True)  # what submitit has left
 
 
 def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
@@ -96,7 +100,6 @@ def _check_out(out: Path) -> None:
         raise LeakageError(f"out: {there} is a file, a folder is needed")
     if not os.access(there, os.W_OK | os.X_OK):
         raise LeakageError(f"out: {there} cannot be written to")
-    out.mkdir(parents=True, exist_ok=True)
 
 
 def _resolve(plans: Sequence[Plan]) -> list[Resolved]:

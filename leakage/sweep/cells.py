@@ -23,7 +23,7 @@ from leakage.sweep.grid import Plan
 from leakage.writing import write_whole
 
 CONFIG, FINISHED, LOCK, LOG = "cell.yaml", "finished.json", ".lock", "log.txt"
-_JOB = ".job"
+_JOB, _ERROR = ".job", "error: "
 TABLE = {"fit": "attack.csv", "audit": "audit.csv"}
 _FRUITLESS = 3  # jobs in a row that were ended before the cell had kept anything new
 _GRACE = 5.0  # seconds in which SLURM may say more than SIGTERM
@@ -62,15 +62,34 @@ class Cell:
         return float(json.loads((self.folder / FINISHED).read_bytes())["seconds"])
 
     @property
+    def logged(self) -> int | None:
+        """When something was last written to its log, in nanoseconds."""
+        try:
+            return (self.folder / LOG).stat().st_mtime_ns
+        except OSError:
+            return None
+
+    @property
+    def error(self) -> str:
+        """The sentence that its log ends with, of a run that has told what is wrong."""
+        errors = [line for line in self._said if line.startswith(_ERROR)]
+        return errors[-1].removeprefix(_ERROR) if errors else ""
+
+    @property
     def sentence(self) -> str:
-        """What it said last, of one that failed."""
+        """What it said last, of one that failed: of an exception what kind it is of."""
+        said = self._said
+        frames = [n for n, line in enumerate(said) if line.startswith("Traceback (most recent")]
+        below = [line for line in said[frames[-1] + 1 :] if line[0] != " "] if frames else []
+        return self.error or (below[:1] or said[-1:] or ["it ended before it said anything"])[0]
+
+    @property
+    def _said(self) -> list[str]:
         try:
             lines = (self.folder / LOG).read_text(errors="replace").splitlines()
         except OSError:
             lines = []
-        said = [line for line in lines if line.strip()] or ["it ended before it said anything"]
-        errors = [line for line in said if line.startswith("error: ")]
-        return (errors or said)[-1].strip().removeprefix("error: ")
+        return [line.rstrip() for line in lines if line.strip()]
 
     @property
     def job(self) -> str | None:
@@ -139,12 +158,7 @@ class Attempt:
         with locked(self._cell.folder / LOCK) as lock:
             if not self._cell.finished:
                 self._kept = self._cell.kept()
-                code = self._play(lock)
-                if not local and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
-                    # SLURM ends the job, and all in it has heard so. Left without a result, the job
-                    # is over if SLURM says so, and not where it is requeued.
-                    time.sleep(_GRACE)
-                    os._exit(128 + signal.SIGTERM)
+                self._play(lock, local)
 
     def checkpoint(self) -> DelayedSubmission | None:
         """Ends the cell before a time limit of SLURM, and has it go on in the requeued job.
@@ -162,8 +176,7 @@ class Attempt:
             log.write(f"\nerror: {said}; slurm.timeout_min: allow more\n".encode())
         return None
 
-    def _play(self, lock: int) -> int:
-        """The exit code of the cell."""
+    def _play(self, lock: int, local: bool) -> None:
         cell, started = self._cell, time.monotonic()
         with (cell.folder / LOG).open("wb") as log:
             self._process = subprocess.Popen(
@@ -179,9 +192,13 @@ class Attempt:
             if code == 0 and (cell.folder / TABLE[cell.command]).is_file():
                 seconds = round(time.monotonic() - started, 1)
                 write_whole(cell.folder / FINISHED, json.dumps({"seconds": seconds}))
+            elif not local and code in (-signal.SIGTERM, 128 + signal.SIGTERM):
+                # SLURM ends the job, and all in it has heard so. Left without a result, the job is
+                # over when SLURM says so, and not where it is requeued.
+                time.sleep(_GRACE)
+                os._exit(128 + signal.SIGTERM)
             elif code <= 0 or code > 128:  # else it has said why
                 log.write(f"\nerror: its process {_ended(code)}\n".encode())
-        return code
 
     def _variables(self) -> dict[str, str]:
         """Those of this process, but for what makes a program take part in a job by itself."""
@@ -224,7 +241,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[int]:
         wait: whether to wait for others.
 
     Raises:
-        LeakageError: the file cannot be made.
+        LeakageError: the file cannot be made, or its file system has no locks.
         BlockingIOError: another process holds it, and this one does not wait.
     """
     try:
@@ -232,5 +249,10 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[int]:
     except OSError as error:
         raise LeakageError(f"{path}: it cannot be written: {error.strerror}") from None
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError as error:  # such as that of a cluster, mounted without
+            raise LeakageError(f"{path}: it cannot be locked: {error.strerror}") from None
         yield file.fileno()

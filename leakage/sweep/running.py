@@ -35,6 +35,7 @@ class _Played:
     cell: Cell
     job: Job[None]
     since: float
+    logged: int | None
 
     def ended(self, queue: Queue) -> bool:
         """Whether it is under way no more."""
@@ -61,7 +62,7 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
         board.tell(cell, _standing(cell) if cell.finished else Standing("waiting"))
         job = None if local or cell.finished else cell.job
         if job is not None and queue.holds(job):  # a sweep that was killed has left it
-            under_way.append(_Played(cell, SlurmJob(folder, job), time.monotonic()))
+            under_way.append(_Played(cell, SlurmJob(folder, job), time.monotonic(), cell.logged))
             board.tell(cell, Standing(f"job {job}"))
         elif not cell.finished:
             waiting.append(cell)
@@ -77,16 +78,17 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
             for cell in starting:
                 cell.prepare()
             if starting:
+                before = {cell.key: cell.logged for cell in starting}
                 jobs = _submit(executor, [Attempt(cell, environment) for cell in starting])
                 for cell, submitted in zip(starting, jobs, strict=True):
-                    under_way.append(_Played(cell, submitted, time.monotonic()))
+                    under_way.append(_Played(cell, submitted, time.monotonic(), before[cell.key]))
                     if not local:
                         cell.note(submitted.job_id)
                     board.tell(cell, Standing("running" if local else f"job {submitted.job_id}"))
             for played in list(under_way):
                 if played.ended(queue):
                     under_way.remove(played)
-                    board.tell(played.cell, _standing(played.cell, played.job))
+                    board.tell(played.cell, _standing(played.cell, played))
                 else:
                     taken = time.monotonic() - played.since
                     board.tell(
@@ -96,17 +98,19 @@ def play(cells: Iterable[Cell], sweep: Sweep, board: Board) -> None:
             time.sleep(_PAUSE)
 
 
-def _standing(cell: Cell, job: Job[None] | None = None) -> Standing:
-    """How a cell stands that is not under way any more, and the job that it was in."""
+def _standing(cell: Cell, played: _Played | None = None) -> Standing:
+    """How a cell stands that is not under way any more."""
     if cell.finished:
         return Standing("finished", cell.seconds, strongest(cell))
-    if job is None or job.paths.result_pickle.exists():
+    if played is None or played.job.paths.result_pickle.exists():
         return Standing("failed", sentence=cell.sentence)
-    # What its log says may be of an earlier job.
+    # Whatever has ended the job, the cell may have told of it before; or its log is of another job.
+    said = cell.error if cell.logged != played.logged else ""
     return Standing(
         "failed",
-        sentence=f"job {job.job_id} ended before the cell was finished: it was cancelled or killed,"
-        " or came to a limit; the same sweep goes on from there",
+        sentence=said
+        or f"job {played.job.job_id} ended before the cell was finished: it was cancelled, killed"
+        " or at a limit; the same sweep goes on from there",
     )
 
 

@@ -57,6 +57,8 @@ class Sweep:
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not self.out:
+            raise LeakageError("out: the name of a folder is needed, got ''")
         for key, given in {"base": self.base, **self.axes, "seeds": self.seeds}.items():
             where = f"grid.{key}" if key in self.axes else key
             if not isinstance(given, list) or not given:
