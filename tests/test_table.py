@@ -621,7 +621,8 @@ def test_a_label_that_is_no_number_leaves_the_labels_at_zero_and_says_so(
         assert [(r.name, r.getMessage()) for r in warned] == [
             (
                 "leakage.data",
-                "Mine: not every record has a number for a label, so the baseline `labels` knows"
+                "Mine: not every record has a number for a label (its second part, or under the key"
+                " label or labels or y or target or targets), so the baseline `labels` knows"
                 " nothing; name a column of the table with attack.labels",
             )
         ]

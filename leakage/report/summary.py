@@ -107,8 +107,12 @@ def _information(rows: Sequence[Row]) -> list[str]:
     found = {row.metric: row for row in view if (row.round, row.rounds) == last}
     when = "all rounds together" if last[1] == "sum" else f"round {last[0]}"
     floor, ceiling = found["bits_floor"], found["bits_ceiling"]
-    least = f"at least {floor.value:.3f}" if floor.value > 0 else "none proven to leak"
-    said = f"of {found['entropy'].value:.3f} bits, {when}: {least} ({floor.note})"
+    least = f"at least {floor.value:.3f} ({floor.note})"
+    if floor.value == 0:
+        least = "none is proven to leak (one-sided 95%)"
+    elif math.isnan(floor.value):
+        least = f"no least number ({floor.note})"
+    said = f"of {found['entropy'].value:.3f} bits, {when}: {least}"
     if math.isnan(ceiling.value):
         said += f"; {ceiling.note}"
     else:

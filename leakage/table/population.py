@@ -14,7 +14,7 @@ from leakage.errors import LeakageError, nearest
 from leakage.population import Population, Trait, split_by_unit
 from leakage.randomness import derived_seed, torch_generator
 from leakage.table.columns import codes_of, label_codes, texts_of, trait_of, values_of
-from leakage.table.records import read_records
+from leakage.table.records import LABEL_KEYS, read_records
 
 SHARES = {"shadow_fit": 0.4, "shadow_calibrate": 0.2, "challenge": 0.4}
 _log = logging.getLogger("leakage.data")
@@ -91,9 +91,10 @@ def population_of(
     else:
         y = torch.zeros(len(rows), dtype=torch.int64)
         _log.warning(
-            "%s: not every record has a number for a label, so the baseline `labels` knows nothing;"
-            " name a column of the table with %s.labels",
+            "%s: not every record has a number for a label (its second part, or under the key %s),"
+            " so the baseline `labels` knows nothing; name a column of the table with %s.labels",
             name,
+            " or ".join(LABEL_KEYS),
             key,
         )
     owners = torch.arange(len(rows))
