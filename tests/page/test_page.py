@@ -103,6 +103,11 @@ def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
     ]
 
 
+def test_statements_stand_once_in_a_page() -> None:
+    for root in TREES.values():
+        assert len(tables(root, "Statements, corrected over the whole report")) == 1
+
+
 def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() -> None:
     verdict = {
         name: [
