@@ -126,9 +126,10 @@ def _place(form: str | None, out: str | None, first: Path) -> tuple[str, Path | 
 
 def _print(data: bytes) -> None:
     """Writes to the standard output, on which nothing else is."""
-    stream = sys.stdout.buffer
+    stream, rest = sys.stdout.buffer, memoryview(data)
     try:
-        stream.write(data)
+        while rest:  # without a buffer (PYTHONUNBUFFERED) a part may be written
+            rest = rest[stream.write(rest) :]
         stream.flush()
     except OSError as error:
         # What is left in the buffer would fail once more when the process ends.

@@ -56,7 +56,7 @@ def page(report: Report) -> str:
         ),
         statements=of_runs.statements(report.claims, "statements.csv"),
         views=[
-            view_of(run, titles[run.name], f"run-{number}", report.claims)
+            view_of(run, titles[run.name], f"run-{number}", [] if several else report.claims)
             for number, run in enumerate(report.runs, 1)
         ],
         **shown,

@@ -82,12 +82,12 @@ def curves(
 def frame(x: Axis, y: Axis, ticks: Sequence[float], across: str, up: str) -> list[Markup]:
     """Both axes with their words, and a line across at every tick of the upright one."""
     parts = [svg.text(2, 14, up, look="title")]
+    parts.append(svg.lines([(LEFT, y(tick), RIGHT, y(tick)) for tick in y.ticks()], "grid"))
     for tick in y.ticks():
-        parts.append(svg.line(LEFT, y(tick), RIGHT, y(tick), "grid"))
         parts.append(svg.text(LEFT - 8, y(tick) + 4, plain(tick), anchor="end", look="tick"))
-    parts.append(svg.line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis"))
+    marks = [(x(tick), BOTTOM, x(tick), BOTTOM + 4) for tick in ticks]
+    parts.append(svg.lines([(LEFT, BOTTOM, RIGHT, BOTTOM), *marks], "axis"))
     for tick in ticks:
-        parts.append(svg.line(x(tick), BOTTOM, x(tick), BOTTOM + 4, "axis"))
         parts.append(svg.text(x(tick), BOTTOM + 18, plain(tick), anchor="middle", look="tick"))
     parts.append(svg.text(RIGHT, BOTTOM + 37, across, anchor="end", look="title"))
     return parts
@@ -117,12 +117,13 @@ def _line(line: Line, x: Axis, y: Axis) -> list[Markup]:
     found = [(x(at), f) for at, f in line.points if known(f.value) is not None]
     places = [(at, y(f.value)) for at, f in found if f.value is not None]
     parts = [svg.path(places, _look(line))] if len(places) > 1 else []
+    limits = [(at, known(f.low), known(f.high)) for at, f in found]
+    whiskers = [(at, y(a), at, y(b)) for at, a, b in limits if a is not None and b is not None]
+    if whiskers:
+        parts.append(svg.lines(whiskers, f"whisker s{line.series % svg.SERIES}"))
     for at, figure in found:
         if figure.value is None:
             continue
-        low, high = known(figure.low), known(figure.high)
-        if low is not None and high is not None:
-            parts.append(svg.line(at, y(low), at, y(high), f"whisker s{line.series % svg.SERIES}"))
         hint = f"{line.label}: {with_limits(figure)}"
         parts.append(svg.marker(at, y(figure.value), line.series, hollow=line.baseline, hint=hint))
     return parts

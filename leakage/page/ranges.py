@@ -109,9 +109,10 @@ def ranges(
         parts += _track(row, axis, y, reference if stems else None)
         y += _APART
     bottom = y + 2
-    below = [svg.line(_EDGE, bottom, svg.WIDTH - _EDGE, bottom, "axis")]
-    for tick in axis.apart(axis.ticks(), 44):
-        below.append(svg.line(axis(tick), bottom, axis(tick), bottom + 4, "axis"))
+    ticks = axis.apart(axis.ticks(), 44)
+    marks = [(axis(tick), bottom, axis(tick), bottom + 4) for tick in ticks]
+    below = [svg.lines([(_EDGE, bottom, svg.WIDTH - _EDGE, bottom), *marks], "axis")]
+    for tick in ticks:
         below.append(svg.text(axis(tick), bottom + 18, plain(tick), anchor="middle", look="tick"))
     below.append(svg.text(svg.WIDTH - 2, bottom + 36, axis_label, anchor="end", look="title"))
     named, end = key(entries, bottom + 60) if entries else ([], bottom + 44)
@@ -146,9 +147,8 @@ def _track(row: Row, axis: Axis, y: float, stem: float | None) -> list[Markup]:
             parts.append(svg.line(axis(stem), y, axis(at), y, f"stem s{mark.series}"))
         if low is not None or high is not None:
             ends = [axis(at if end is None else end) for end in (low, high)]
-            parts.append(svg.line(ends[0], y, ends[1], y, look))
-            for end, limit in zip(ends, (low, high), strict=True):
-                if limit is not None:
-                    parts.append(svg.line(end, y - 4, end, y + 4, look))
+            pairs = zip(ends, (low, high), strict=True)
+            caps = [(end, y - 4, end, y + 4) for end, limit in pairs if limit is not None]
+            parts.append(svg.lines([(ends[0], y, ends[1], y), *caps], look))
         parts.append(svg.marker(axis(at), y, mark.series, hollow=mark.hollow, hint=row.value))
     return parts

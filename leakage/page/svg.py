@@ -11,6 +11,16 @@ WIDTH = 400
 """Of every drawing, so that its text is of one size, and can be read on a phone."""
 SERIES = 6
 """How many series are told apart by colour, marker and dash at once; more by pairs of them."""
+Ends = tuple[float, float, float, float]
+"""Of a straight line: x1, y1, x2, y2."""
+_SHAPES = (  # where each begins, from its middle, and how it goes on
+    (-4.5, 0, "a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z"),
+    (-4, -4, "h8v8h-8Z"),
+    (0, -5.2, "l5 9h-10Z"),
+    (0, -5.8, "l5.8 5.8l-5.8 5.8l-5.8 -5.8Z"),
+    (0, 5.2, "l5 -9h-10Z"),
+    (-1.7, -5, "h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3Z"),
+)
 _GLYPH = 6.5  # the width of a letter, on average, at the size of style.css
 _CAPITAL = 2.5  # how much wider a capital is
 
@@ -26,7 +36,7 @@ def drawing(identity: str, title: str, told: str, height: float, parts: Iterable
         parts: its marks.
     """
     head = Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {w} {h:.0f}" role="img"'
+        '<svg viewBox="0 0 {w} {h:.0f}" role="img"'
         ' aria-labelledby="{id}-title {id}-desc"><title id="{id}-title">{title}</title>'
         '<desc id="{id}-desc">{told}</desc>'
     ).format(w=WIDTH, h=height, id=identity, title=title, told=told)
@@ -35,44 +45,59 @@ def drawing(identity: str, title: str, told: str, height: float, parts: Iterable
 
 def text(x: float, y: float, words: str, *, anchor: str = "start", look: str = "") -> Markup:
     """Words, with their baseline at y."""
-    return Markup('<text x="{:.1f}" y="{:.1f}" text-anchor="{}" class="{}">{}</text>').format(
-        x, y, anchor, look, words
-    )
+    said = Markup(' text-anchor="{}"').format(anchor) if anchor != "start" else ""
+    said += Markup(' class="{}"').format(look) if look else ""
+    return Markup('<text x="{}" y="{}"{}>{}</text>').format(_at(x), _at(y), said, words)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, look: str) -> Markup:
     """A straight line."""
-    return Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" class="{}"/>').format(
-        x1, y1, x2, y2, look
-    )
+    return lines([(x1, y1, x2, y2)], look)
+
+
+def lines(ends: Iterable[Ends], look: str) -> Markup:
+    """Straight lines of one look, as one path: most of a page is lines.
+
+    >>> str(lines([(0, 1, 10, 1), (2.5, 3, 2.5, 4)], "grid"))
+    '<path d="M0 1H10M2.5 3V4" class="grid"/>'
+    """
+    steps = ""
+    for x1, y1, x2, y2 in ends:
+        steps += f"M{_at(x1)} {_at(y1)}"
+        steps += f"H{_at(x2)}" if y1 == y2 else f"V{_at(y2)}" if x1 == x2 else _to(x2, y2)
+    return Markup('<path d="{}" class="{}"/>').format(steps, look)
+
+
+def _at(place: float) -> str:
+    """A place to a tenth of a unit."""
+    return f"{place:.1f}".removesuffix(".0")
+
+
+def _to(x: float, y: float) -> str:
+    return f"L{_at(x)} {_at(y)}"
 
 
 def box(x1: float, y1: float, x2: float, y2: float, look: str) -> Markup:
     """A rectangle between two corners, x1 <= x2 and y1 <= y2."""
-    return Markup('<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" class="{}"/>').format(
-        x1, y1, x2 - x1, y2 - y1, look
+    return Markup('<rect x="{}" y="{}" width="{}" height="{}" class="{}"/>').format(
+        *map(_at, (x1, y1, x2 - x1, y2 - y1)), look
     )
 
 
 def path(places: Sequence[tuple[float, float]], look: str, *, closed: bool = False) -> Markup:
     """A line through places, or the area within it."""
-    steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    steps = "".join(_to(x, y) for x, y in places).removeprefix("L")
     return Markup('<path d="M{}{}" class="{}"/>').format(steps, "Z" if closed else "", look)
 
 
 def marker(x: float, y: float, series: int, *, hollow: bool = False, hint: str = "") -> Markup:
     """A mark whose shape and colour are those of a series; a pointer over it shows the hint."""
-    shapes = (
-        f"M{x - 4.5:.1f} {y:.1f}a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0Z",
-        f"M{x - 4:.1f} {y - 4:.1f}h8v8h-8Z",
-        f"M{x:.1f} {y - 5.2:.1f}l5 9h-10Z",
-        f"M{x:.1f} {y - 5.8:.1f}l5.8 5.8l-5.8 5.8l-5.8 -5.8Z",
-        f"M{x:.1f} {y + 5.2:.1f}l5 -9h-10Z",
-        f"M{x - 1.7:.1f} {y - 5:.1f}h3.4v3.3h3.3v3.4h-3.3v3.3h-3.4v-3.3h-3.3v-3.4h3.3Z",
-    )
     look = f"mark s{colour(series)}{' hollow' if hollow else ''}"
+    right, down, shape = _SHAPES[series % SERIES]
     title = Markup("<title>{}</title>").format(hint) if hint else ""
-    return Markup('<path d="{}" class="{}">{}</path>').format(shapes[series % SERIES], look, title)
+    return Markup('<path d="M{} {}{}" class="{}">{}</path>').format(
+        _at(x + right), _at(y + down), shape, look, title
+    )
 
 
 def colour(series: int) -> int:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 from leakage.page.wording import NONE, chance, number, with_limits
 from leakage.reading.figures import Figure
 
+_PLAIN = ",;:/?@=+$-_.!~*()"  # what an address may have as it is
 Cell = str | int | float | Figure | None
 
 
@@ -60,6 +61,11 @@ class Table:
         folded = self._folded()
         return [column for place, column in enumerate(self.columns) if place not in folded]
 
+    def numbers(self) -> str:
+        """The columns that are read as numbers, `n2` for the second, as classes of style.css."""
+        heads = enumerate(self.heads(), 1)
+        return " ".join(f"n{place}" for place, column in heads if column.kind != "text")
+
     def shown(self) -> list[list[str]]:
         """The cells as they are read."""
         folded = self._folded()
@@ -103,8 +109,7 @@ class Table:
 
     def link(self) -> str:
         """The CSV as an address that holds it."""
-        data = base64.b64encode(self.csv().encode()).decode()
-        return f"data:text/csv;charset=utf-8;base64,{data}"
+        return f"data:text/csv;charset=utf-8,{quote(self.csv(), safe=_PLAIN)}"
 
 
 def _parts(cell: Cell, is_wide: bool) -> list[str | int | float]:

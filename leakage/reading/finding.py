@@ -118,8 +118,9 @@ def _of_sweep(folder: Path) -> Iterator[Place]:
     """The games of all cells of a sweep, in the order of its grid; also of those not played yet."""
     path = folder / _SWEEP
     try:
-        cells = {cell["folder"]: cell["name"] for cell in json.loads(path.read_bytes())["cells"]}
-    except (ValueError, KeyError, TypeError) as error:
+        told = json.loads(path.read_bytes())["cells"]
+        cells = {Path(cell["folder"]): str(cell["name"]) for cell in told}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise LeakageError(
             f"{path}: it does not name the cells of a sweep; start the sweep again, which writes it"
         ) from error

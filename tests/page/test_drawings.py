@@ -56,7 +56,7 @@ def test_the_points_of_a_curve_are_its_figures() -> None:
     read_k = scale(ticks(chart, "x"), log=True)
     read = scale(ticks(chart, "y"))
     curves = made_reports.several().curves[:4]
-    for curve, line in zip(curves, chart.all("path", "line"), strict=True):
+    for curve, line in zip(curves, chart.curves(), strict=True):
         found = places(line)
         assert [read_k(x) for x, _ in found] == pytest.approx([p.x for p in curve.points], rel=0.01)
         values = [p.figure.value for p in curve.points]
@@ -92,9 +92,7 @@ def test_rows_stand_at_their_figures_with_their_limits() -> None:
     run = made_reports.several().runs[0]
     read = scale(ticks(chart, "x"))
     found = [
-        (read(place(w, "x1")), read(place(w, "x2")))
-        for w in chart.all("line", "whisker")
-        if place(w, "y1") == place(w, "y2")
+        (read(left), read(right)) for left, up, right, down in chart.lines("whisker") if up == down
     ]
     figures = [g.figures["auroc"] for g in run.guessers if g.round == 2]
     expected = [(f.low, f.high) for f in figures]
@@ -116,21 +114,21 @@ def test_the_band_of_bits_goes_from_the_floor_to_the_ceiling_or_to_all() -> None
         found = [read(start), read(start + place(band, "width"))]
         assert found == pytest.approx(ends, abs=0.003)
         assert ("open" in band.look) == (ceiling is None)
-    assert [read(place(end, "x1")) for end in chart.all("line", "end")] == pytest.approx([1.0] * 4)
+    assert [read(x) for x, *_ in chart.lines("end")] == pytest.approx([1.0] * 4)
 
 
 def test_defenses_stand_at_their_utility_and_gain_and_the_best_on_a_line() -> None:
     chart = drawing(TITLE)
     across, up = scale(ticks(chart, "x")), scale(ticks(chart, "y"))
     tradeoffs = made_reports.several().frontier
-    crosses = chart.all("line", "whisker")
+    crosses = chart.lines("whisker")
     for number, one in enumerate(tradeoffs):
         wide, high = crosses[2 * number : 2 * number + 2]
         expected = [one.utility.low, one.utility.high, one.gain.value]
-        found = [across(place(wide, "x1")), across(place(wide, "x2")), up(place(wide, "y1"))]
+        found = [across(wide[0]), across(wide[2]), up(wide[1])]
         assert found == pytest.approx(expected, abs=0.003)
         expected = [one.gain.low, one.gain.high, one.utility.value]
-        found = [up(place(high, "y2")), up(place(high, "y1")), across(place(high, "x1"))]
+        found = [up(high[3]), up(high[1]), across(high[0])]
         assert found == pytest.approx(expected, abs=0.003)
     marks = [m for m in chart.all("path", "mark") if m.all("title")]
     assert ["hollow" in m.look for m in marks] == [not one.best for one in tradeoffs]
@@ -183,10 +181,7 @@ def test_labels_of_defenses_cover_nothing_and_stand_beside_their_own_marks(
     }
     assert len(marks) == len(report.frontier)
     boxes = [box for _, box in labels] + [(x, y, x, y) for x, y in marks.values()]
-    boxes += [
-        (place(w, "x1"), place(w, "y1"), place(w, "x2"), place(w, "y2"))
-        for w in chart.all("line", "whisker")
-    ]
+    boxes += chart.lines("whisker")
     for number, (name, one) in enumerate(labels):
         for other in boxes[number + 1 :]:
             apart = one[2] <= other[0] or other[2] <= one[0]
@@ -257,7 +252,7 @@ def test_rows_of_a_chart_stand_equally_far_apart(name: str) -> None:
         ]
         report = replace(report, runs=runs)
     chart = drawing("Bits of the secret, from below and from above", tree(page(report)))
-    tracks = [place(t, "y1") for t in chart.all("line", "track")]
+    tracks = [y for _, y, *_ in chart.lines("track")]
     assert len(tracks) == len(report.runs)
     assert len({round(low - high, 1) for high, low in pairwise(tracks)}) == 1
     lines: dict[float, float] = {}
@@ -274,16 +269,16 @@ def test_what_is_not_paired_is_hollow() -> None:
     assert words[:2] == ["Sign() less none", "DP(clip=1, sigma=2) less none"]
     assert words[2:] == ["the same trials or records (paired)", "independent intervals"]
     read = scale(ticks(chart, "x"))
-    lines = [w for w in chart.all("line", "whisker") if place(w, "y1") == place(w, "y2")]
-    assert read(place(lines[1], "x1")) == pytest.approx(-0.3485, abs=0.003)
+    lines = [line for line in chart.lines("whisker") if line[1] == line[3]]
+    assert read(lines[1][0]) == pytest.approx(-0.3485, abs=0.003)
 
 
 def test_no_mark_stands_outside_its_drawing_and_no_number_is_broken() -> None:
     for chart in ROOT.all("svg"):
         width, height = (float(n) for n in chart.attributes["viewbox"].split()[2:])
-        for line in chart.all("line"):
-            for name, most in (("x1", width), ("x2", width), ("y1", height), ("y2", height)):
-                assert 0 <= place(line, name) <= most
+        for line in chart.lines(""):
+            for at, most in zip(line, (width, height, width, height), strict=True):
+                assert 0 <= at <= most
         for text in chart.all("text"):
             assert 0 <= place(text, "x") <= width
             assert math.isfinite(place(text, "y"))

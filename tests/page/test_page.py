@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import math
 import re
 from dataclasses import replace
 from itertools import pairwise
+from urllib.parse import unquote
 
 import made_reports
 import pytest
@@ -45,9 +45,10 @@ def downloads(root: Element) -> dict[str, list[list[str]]]:
     found = {}
     for link in root.all("a"):
         if "download" in link.attributes:
-            head, data = link.attributes["href"].split(",")
-            assert head == "data:text/csv;charset=utf-8;base64"
-            text = base64.b64decode(data, validate=True).decode()
+            head, data = link.attributes["href"].split(",", 1)
+            assert head == "data:text/csv;charset=utf-8"
+            assert not set(data) & set(" #&\n\"'<>")
+            text = unquote(data, errors="strict")
             found[link.attributes["download"]] = list(csv.reader(io.StringIO(text)))
     return found
 
@@ -99,6 +100,11 @@ def test_all_runs_stand_in_one_table_with_what_is_claimed_of_them() -> None:
         "1.361 (sigma 1), 0.642 (sigma 2)",
         "0.764 [0.759, 0.769]",
     ]
+
+
+def test_statements_stand_once_in_a_page() -> None:
+    for root in TREES.values():
+        assert len(tables(root, "Statements, corrected over the whole report")) == 1
 
 
 def test_the_verdict_of_one_run_is_its_sentences_and_of_several_how_many_leak() -> None:
@@ -270,7 +276,7 @@ def test_more_curves_than_a_reader_tells_apart_are_several_charts_with_the_share
         "AUROC against k, part 1 of 2",
         "AUROC against k, part 2 of 2",
     ]
-    assert [len(d.all("path", "line")) for d in drawings] == [5, 4]
+    assert [len(d.curves()) for d in drawings] == [5, 4]
     high = replace(
         many[-2], points=[replace(p, figure=made_reports.Figure(9.0)) for p in curve.points]
     )
@@ -281,7 +287,7 @@ def test_more_curves_than_a_reader_tells_apart_are_several_charts_with_the_share
     ]
     assert ups[0] == ups[1]  # one and the same upright axis
     assert "8" in ups[0]
-    assert [len(d.all("path", "line baseline")) for d in drawings] == [1, 1]
+    assert [len([c for c in d.curves() if "baseline" in c.look]) for d in drawings] == [1, 1]
 
 
 def test_what_is_infinite_is_told_and_not_drawn() -> None:
@@ -406,3 +412,11 @@ def test_headings_go_down_one_level_at_a_time(name: str) -> None:
 @every_page
 def test_the_same_report_is_the_same_page(name: str) -> None:
     assert page(REPORTS[name]) == PAGES[name]
+
+
+@every_page
+def test_columns_of_numbers_are_aligned_by_the_style(name: str) -> None:
+    style = TREES[name].all("style")[0].text
+    numbers = {look for table in TREES[name].all("table") for look in table.look}
+    assert numbers
+    assert all(f".{look} tr > :nth-child({look[1:]})" in style for look in numbers)

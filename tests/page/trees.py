@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
@@ -24,6 +25,23 @@ class Element:
         ]
         mine = name in (self.name, "*") and set(look.split()) <= self.look
         return [self, *inner] if mine else inner
+
+    def lines(self, look: str) -> list[tuple[float, float, float, float]]:
+        """The straight lines of a drawing that have a look: x1, y1, x2, y2 each."""
+        found = []
+        for path in self.all("path", look):
+            for step in re.findall(
+                r"M([\d.-]+) ([\d.-]+)([HVL])([\d.-]+) ?([\d.-]*)", path.attributes["d"]
+            ):
+                x, y, kind, a, b = float(step[0]), float(step[1]), *step[2:]
+                right = x if kind == "V" else float(a)
+                down = y if kind == "H" else float(a if kind == "V" else b)
+                found.append((x, y, right, down))
+        return found
+
+    def curves(self) -> list[Element]:
+        """The lines through points of a drawing; those of its key are straight."""
+        return [path for path in self.all("path", "line") if "L" in path.attributes["d"]]
 
     @property
     def look(self) -> set[str]:

@@ -65,9 +65,10 @@ def test_of_a_sweep_the_cells_that_it_names_are_read_under_their_names(
     assert judge(report, [condition_of("gain > 2")]).lacking != []
     shutil.copytree(tmp_path / "sweep", tmp_path / "again")
     assert names_of(places_in([tmp_path]))[0] == "again/cells/b"
-    path.write_text("[]")
-    with pytest.raises(LeakageError, match=f"{re.escape(str(path))}: it does not name the cells"):
-        places_in([tmp_path])
+    for text in ("[]", '{"cells": [{"folder": 1, "name": "a"}]}', "[" * 9000):
+        path.write_text(text)
+        with pytest.raises(LeakageError, match=f"{re.escape(str(path))}: it does not name the cel"):
+            places_in([tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,15 @@ def test_any_value_anywhere_in_a_config(
             assert "config.yaml: it " in "; ".join(report.runs[0].faults)
 
 
+def test_keys_that_are_no_text_are_read_as_text(runs: Path) -> None:
+    (runs / "one/run.json").unlink()
+    (runs / "one/config.yaml").write_text("attack: {memory: 2, 1: {2: a, b: c, 2024-01-01: d}}")
+    assert told_of(runs).runs[0].settings == {
+        "memory": 2,
+        "1": {"2": "a", "b": "c", "2024-01-01": "d"},
+    }
+
+
 @FAST
 @given(data=st.data(), cell=st.text() | st.floats().map(str) | st.integers().map(str))
 @pytest.mark.parametrize("name", ["attack.csv", "audit.csv"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import random
 import shutil
 import stat
@@ -238,6 +239,17 @@ def test_a_report_on_standard_output_is_alone_there(runs: Path, tmp_path: Path) 
     assert done.stdout.startswith(b"<!doctype html>")
     assert done.stdout.rstrip().endswith(b"</html>")
     assert list(tmp_path.iterdir()) == []
+    for unbuffered in ("", "1"):
+        argv = [sys.executable, "-m", "leakage", "report", str(runs), "--out", "-"]
+        env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+        pipe = subprocess.PIPE
+        with subprocess.Popen(argv, env=env, stdout=pipe, stderr=pipe) as cut:
+            assert cut.stdout is not None
+            assert cut.stderr is not None
+            cut.stdout.read(3)
+            cut.stdout.close()  # before all of the page is in it
+            assert b"--out: standard output cannot be written: Broken pipe" in cut.stderr.read()
+        assert cut.returncode == 2
     with Path("/dev/full").open("wb") as full:
         done = reported(stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr.decode()) == (
