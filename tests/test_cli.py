@@ -450,7 +450,7 @@ def test_real_data_are_not_called_a_standin(
 ) -> None:
     run = fit(real_adult, tmp_path, **{"attack.rounds": [0]})
     assert json.loads((run.folder / "run.json").read_text())["standin"] is False
-    assert "data Adult (real records)" in capsys.readouterr().out
+    assert "data Adult (records as given)" in capsys.readouterr().out
 
 
 def test_a_run_leaves_its_config_and_a_checkpoint(good: Run) -> None:

@@ -135,7 +135,7 @@ def test_the_log_says_how_gradients_are_computed(run: Run) -> None:
 def test_an_example_ends_with_the_table(run: Run) -> None:
     secret = EXPECTED[run.name][3]
     assert f"secret {secret}, k = 8, defense none, data " in run.out
-    assert "(real records, which the model trains on)" in run.out
+    assert "(records as given, which the model trains on)" in run.out
     assert "strongest: RandomForest, all rounds together: AUROC " in run.out
     assert run.out.rstrip().endswith(f"written to {run.folder}")
 

@@ -349,11 +349,11 @@ def test_the_summary_says_that_the_model_trains_on_the_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = fit(tmp_path / "table", Attack(game(), attributes=TABLE), capsys=capsys)
-    assert "data TensorDataset (real records, which the model trains on)" in table.out
+    assert "data TensorDataset (records as given, which the model trains on)" in table.out
     assert table.json["trained_on"] is True
     apart = replace(population(*gaussian(N, torch.ones(6), 0)), standin=False)
     apart_run = fit(tmp_path / "apart", Attack(game(), population=apart), capsys=capsys)
-    assert "data synthetic (real records)\n" in apart_run.out
+    assert "data synthetic (records as given)\n" in apart_run.out
     assert apart_run.json["trained_on"] is False
 
 

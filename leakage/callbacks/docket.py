@@ -10,6 +10,7 @@ from lightning import Trainer
 from leakage.audit.auditor import Auditor
 from leakage.audit.rules import AuditRules
 from leakage.callbacks.surroundings import folder_of, writers_of
+from leakage.origin import origin
 from leakage.population import Population
 from leakage.report.canaries import canary_files
 from leakage.report.epsilon_figure import epsilon_figure
@@ -88,7 +89,7 @@ class Docket:
 
     def summary(self, trainer: Trainer) -> str:
         """The table that an audit ends with, and where the files are."""
-        kind = "a stand-in: made-up records" if self._population.standin else "real records"
+        kind = origin(self._population.standin)
         told = [
             f"data: {self._population.name} ({kind})",
             *verdict(self.rows, self._rules.attribute is not None),

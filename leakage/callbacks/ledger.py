@@ -17,6 +17,7 @@ from leakage.callbacks.utility import Utility
 from leakage.game import Match
 from leakage.knowledge import CEILING, INFORMATION
 from leakage.metrics.intervals import Estimate
+from leakage.origin import origin
 from leakage.population import Population
 from leakage.report.band import information_figure
 from leakage.report.board import (
@@ -64,7 +65,7 @@ class Ledger:
 
     @property
     def _data(self) -> str:
-        kind = "a stand-in: made-up records" if self._population.standin else "real records"
+        kind = origin(self._population.standin)
         trained_on = ", which the model trains on" if self._population.trained_on else ""
         return f"{self._population.name} ({kind}{trained_on})"
 

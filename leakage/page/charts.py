@@ -21,7 +21,8 @@ def frontiers(report: Report) -> list[Picture]:
     """Utility against gain, a chart for all data and rules of the game of two runs or more."""
     runs = {run.name: run for run in report.runs}
     groups: dict[tuple[str, bool, str, int, int, str, str], list[Tradeoff]] = {}
-    for one in report.frontier:
+    order = list(runs)
+    for one in sorted(report.frontier, key=lambda one: order.index(one.runs[0])):
         run = runs[one.runs[0]]
         game = (run.secret, run.k, run.others, rules_of(run))
         place = (run.data, run.standin, *game, one.metric)

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from leakage.idle import IDLE
 from leakage.reading.runs import Files
 from leakage.reading.schema import Run
 
-_FREE = {"background", "cores", "memory", "curve_k", "curve_clients", "layer_map"}
+_FREE = {*IDLE, "curve_k", "curve_clients", "layer_map"}
 """Rules that change no figure of the game itself."""
 _PARTS = ("model", "data", "optimizer", "lr_scheduler")
 _TRAINED = (
