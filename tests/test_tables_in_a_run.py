@@ -457,6 +457,16 @@ def test_a_table_of_another_length_is_refused(
     assert str(error.value) == f"attack.attributes: {sentence}"
 
 
+def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
+    """A path has a length of its own, which once was told as that of the table."""
+    with pytest.raises(LeakageError) as error:
+        fit(tmp_path, Attack(game(), attributes="people.csv"))  # type: ignore[arg-type]
+    assert str(error.value) == (
+        "attack.attributes: a pandas.DataFrame is needed, got str; a file is read by"
+        " pandas.read_csv, or named by Game(attributes=...)"
+    )
+
+
 # One layer alone
 
 

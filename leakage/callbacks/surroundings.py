@@ -63,6 +63,11 @@ def find_population(
         table: one from Python, instead.
         needs_traits: whether anything is asked of the records but which they are.
     """
+    if not isinstance(table, pd.DataFrame | None):
+        raise LeakageError(
+            f"{game.key}.attributes: a pandas.DataFrame is needed, got {type(table).__name__}; a"
+            f" file is read by pandas.read_csv, or named by {type(game).__name__}(attributes=...)"
+        )
     data = getattr(trainer, "datamodule", None)
     population = getattr(data, "population", None)
     if table is None and game.attributes is not None:
