@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import random
 from collections.abc import Callable, Iterator
@@ -187,20 +186,6 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
     assert found.endswith(f"); {GIVE}")
 
 
-def test_parquet_without_its_reader_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def missing(path: Path) -> pd.DataFrame:
-        raise ImportError("Unable to find a usable engine;\ntried using: 'pyarrow'")
-
-    monkeypatch.setattr(pd, "read_parquet", missing)
-    path = write(tmp_path, b"", "a.parquet")
-    assert refusal(lambda: read_table(path)) == (
-        f"attack.attributes: {path} cannot be read without pyarrow; pip install pyarrow, or give a"
-        " .csv file with a header line and one row a record"
-    )
-
-
 @pytest.mark.parametrize("error", [ValueError, OSError, NotImplementedError])
 def test_parquet_that_is_none_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
@@ -224,7 +209,6 @@ def test_parquet_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert refusal(lambda: read_table(path)) == (f"attack.attributes: {path} holds no row; {GIVE}")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
 def test_a_real_parquet_file_says_the_same_as_its_table(tmp_path: Path) -> None:
     table = pd.DataFrame(FULL)
     table.to_parquet(tmp_path / "a.parquet")

@@ -314,7 +314,6 @@ def test_a_file_and_a_frame_give_the_same_figures(cli: Run, python: Run) -> None
 
 
 def test_a_parquet_file_gives_the_same_figures(cli: Run, tmp_path: Path) -> None:
-    pytest.importorskip("pyarrow", reason="NOT TESTED: a .parquet file of attributes; no pyarrow")
     TABLE.to_parquet(tmp_path / "people.parquet")
     assert run_cli(tmp_path, attributes=str(tmp_path / "people.parquet")).csv == cli.csv
 

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -49,8 +48,6 @@ def sweep(words: Sequence[str]) -> None:
     plans = plans_of(settings, beside)
     out = Path(settings.out)
     _check_out(out)
-    if find_spec("pyarrow") is None:
-        raise LeakageError("sweep.parquet: it cannot be written without pyarrow; pip install it")
     with _stopping(words):
         resolved = _resolve(plans)
         out.mkdir(parents=True, exist_ok=True)  # not for a sweep that is refused

@@ -29,11 +29,6 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise _refusal(path, "does not exist")
     try:
         table = _read_csv(path) if kind == ".csv" else pd.read_parquet(path)
-    except ImportError:
-        raise LeakageError(
-            f"attack.attributes: {path} cannot be read without pyarrow; pip install pyarrow, or"
-            " give a .csv file with a header line and one row a record"
-        ) from None
     except (OSError, ValueError, NotImplementedError, csv.Error) as error:
         raise _refusal(path, f"cannot be read ({' '.join(str(error).split())})") from None
     if not table.size:

@@ -40,7 +40,7 @@ def tools() -> list[str]:
 def visited(pages: list[Path]) -> list[dict[str, Any]]:
     """What was found in each page, in light and dark, at 375 and 1280 pixels."""
     done = subprocess.run(
-        [*tools(), *map(str, pages)], capture_output=True, text=True, timeout=120, check=False
+        [*tools(), *map(str, pages)], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     found: list[dict[str, Any]] = json.loads(done.stdout)
