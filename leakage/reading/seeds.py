@@ -105,6 +105,6 @@ def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
 def _figures(run: Run) -> dict[str, Figure]:
     """What is told over seeds."""
     figures = {} if run.strongest is None else run.strongest.figures
-    found = {name: figure for name, figure in figures.items() if name in _TOLD}
+    found: dict[str, Figure] = {name: figures[name] for name in _TOLD if name in figures}
     useful = utility_of(run)
     return found if useful is None else found | {useful[0]: useful[1]}
