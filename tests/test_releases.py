@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -35,11 +36,11 @@ BATCHES = torch.randint(N, (90, K), generator=GENERATOR)
 class Wide(LightningModule):
     """A network with many entries; `middle` stands between its two layers."""
 
-    def __init__(self, middle: nn.Module) -> None:
+    def __init__(self, middle: nn.Module, width: int = WIDTH) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.middle = nn.Linear(D, WIDTH), middle
-        self.second = nn.Linear(WIDTH, 2)
+        self.first, self.middle = nn.Linear(D, width), middle
+        self.second = nn.Linear(width, 2)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         x, y = batch
@@ -50,14 +51,18 @@ def engine_of(middle: nn.Module, memory: int) -> GradientEngine:
     return GradientEngine(Wide(middle), DATA, torch.arange(4), memory=memory)
 
 
+def all_at_once(middle: nn.Module) -> GradientEngine:
+    engine = engine_of(middle, LARGE)
+    engine.plan = replace(engine.plan, rows=len(BATCHES))
+    return engine
+
+
 SMALL, LARGE = 3 * 2**24, 2**30
 PATHS: dict[str, Callable[[], nn.Module]] = {
     "factored": nn.Tanh,
     "batch-wise": lambda: nn.Dropout(0.5),
 }
-ENGINES = {
-    path: (engine_of(make(), SMALL), engine_of(make(), LARGE)) for path, make in PATHS.items()
-}
+ENGINES = {path: (engine_of(make(), SMALL), all_at_once(make())) for path, make in PATHS.items()}
 DEFENSES = [
     NoDefense(),
     Sign("random"),
@@ -74,6 +79,15 @@ def test_the_small_memory_holds_some_rows_and_the_large_one_all() -> None:
         assert small.plan.rows % rows_at_once(small.layout.p) == 0
         blocks = list(small.blocks(BATCHES, torch.Generator()))
         assert {len(block) for block in blocks[:-1]} == {small.plan.rows}
+
+
+def test_a_block_is_no_larger_than_memory_that_is_used_again() -> None:
+    whole = engine_of(nn.Tanh(), LARGE)
+    row, step = 4 * whole.layout.p, rows_at_once(whole.layout.p)
+    assert 2**24 < whole.plan.rows * row <= 24 * 2**20 < len(BATCHES) * row
+    assert whole.plan.rows % step == 0
+    wider = GradientEngine(Wide(nn.Tanh(), 2**18), DATA, torch.arange(4), memory=LARGE)
+    assert wider.plan.rows == LARGE // 6 // (4 * wider.layout.p)  # it would be of too few rows
 
 
 @pytest.mark.parametrize("defense", DEFENSES, ids=lambda d: d.label)
