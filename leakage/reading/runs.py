@@ -80,6 +80,8 @@ def read_run(place: Place, name: str) -> Files:
     missed = [round_ for round_ in game.get("rounds", []) if rows and round_ not in played]
     if missed:
         faults.append(f"rounds without figures so far: {', '.join(map(str, missed))}")
+    if told.get("ended") is False:
+        faults.append("training has not ended, so utility and privacy are of a part of it")
     data, seed = config.get("data") or {}, config.get("seed_everything")
     run = Run(
         name=name,
