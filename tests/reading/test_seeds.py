@@ -13,14 +13,14 @@ from scipy import stats
 
 from leakage.reading.figures import Figure
 from leakage.reading.report import report_of
-from leakage.reading.seeds import mean_of
+from leakage.reading.seeds import mean_of, range_of
 
 SHARE = (0.0, 1.0)
 
 
 def run_of(
     folder: Path, seed: int, strength: float = 1.0, share: float = 0.9, **rules: int
-) -> None:
+) -> Path:
     """Its trials are of its seed, and so is what the model is worth."""
     answers, truth, draws = drawn(np.random.default_rng(seed), [0.2, strength])
     rows = rows_of(dict(zip([LABELS, "Forest"], answers, strict=True)), truth, draws)
@@ -158,3 +158,18 @@ def test_the_interval_covers_what_another_seed_is_expected_to_give(
     if seeds == 10:  # it is no wider than it has to be
         sample = math.hypot(between, within) / math.sqrt(seeds)
         assert np.median(reaches) < 1.3 * 2 * stats.t.ppf(0.975, 9) * sample
+
+
+def test_bits_keep_the_side_that_their_figures_have() -> None:
+    found = mean_of([Figure(0.3, 0.2), Figure(0.1, 0.0)], range_of("bits"))
+    assert found.value == pytest.approx(0.2)
+    assert (found.low, found.high) == (0.0, None)
+    alike = mean_of([Figure(0.3, 0.2), Figure(0.3, 0.2)], range_of("bits"))
+    assert alike.low == pytest.approx(0.3 - math.hypot(0.1, 0.1) / 2)  # not narrower than the runs
+    assert alike.high is None
+
+
+def test_a_share_without_limits_stays_in_its_range() -> None:
+    found = mean_of([Figure(0.99), Figure(0.9)], range_of("val_acc"))
+    assert found.low == pytest.approx(0.945 - 12.7062 * 0.045, abs=1e-4)
+    assert found.high == 1.0
