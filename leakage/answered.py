@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from leakage.errors import LeakageError
 from leakage.knowledge import EITHER
 from leakage.metrics.intervals import Draws, Floats, Ints
+from leakage.metrics.posteriors import check_log_posterior
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def answered_file(round_: int, rounds: str) -> str:
 
 
 def read_answered(path: Path) -> Answered | None:
-    """What a run has left of a round; None where there is no file, or only a part of one."""
+    """What a run has left of a round; None where there is no file, or one that holds no trials."""
     try:
         with safe_open(path, framework="numpy") as file:
             told = json.loads(file.metadata()["answered"])
@@ -69,9 +71,14 @@ def read_answered(path: Path) -> Answered | None:
                 for number, (knowledge, name) in enumerate(told["guessers"])
             }
             values = file.get_tensor("values")
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        if any(table.dtype != np.int64 for table in (values, units, pools)):
+            return None
+        draws = Draws(units, pools, told["clustered"])
+        for ranking in rankings.values():
+            check_log_posterior("ranking", ranking, values, draws)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, LeakageError):
         return None
-    return Answered(values, Draws(units, pools, told["clustered"]), rankings)
+    return Answered(values, draws, rankings)
 
 
 def named(knowledge: tuple[str, ...]) -> str:

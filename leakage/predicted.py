@@ -40,13 +40,15 @@ class Predicted:
 
 
 def read_predicted(path: Path) -> Predicted | None:
-    """What a run has left of its predictions; None where there is no file, or not all of one."""
+    """What a run has left of its predictions; None without a file, or with a broken one."""
     try:
         arrays = load_file(path)
         splits = [name.removeprefix("hits/") for name in arrays if name.startswith("hits/")]
-        return Predicted(
-            {split: arrays[f"records/{split}"] for split in splits},
-            {split: arrays[f"hits/{split}"] for split in splits},
-        )
+        records = {split: arrays[f"records/{split}"] for split in splits}
+        hits = {split: arrays[f"hits/{split}"] for split in splits}
     except (OSError, SafetensorError, KeyError):
         return None
+    for split, right in hits.items():
+        if right.dtype != np.bool_ or right.ndim != 1 or records[split].shape != (3, len(right)):
+            return None
+    return Predicted(records, hits)

@@ -80,7 +80,7 @@ class Docket:
         settings = self._rules.settings | {"values": list(self._auditor.values)}
         privacy = {"delta": self._auditor.delta}
         own = next(iter(self._defenses.values()))
-        write_run(run, self._population, settings, own, seconds, {}, privacy, plan)
+        write_run(run, self._population, settings, own, seconds, {}, privacy, plan, ended=True)
         private = folder / f"canaries{self._suffix}"
         keep_earlier(private)
         private.mkdir(mode=0o700)

@@ -207,7 +207,13 @@ class Ledger:
             logger.log_metrics(shown, step)
 
     def write(
-        self, trainer: Trainer, seconds: Mapping[str, float], plan: str, *, goes_on: bool
+        self,
+        trainer: Trainer,
+        seconds: Mapping[str, float],
+        plan: str,
+        *,
+        goes_on: bool,
+        ended: bool,
     ) -> None:
         """Writes the files anew.
 
@@ -216,6 +222,7 @@ class Ledger:
             seconds: spent in each stage so far.
             plan: how gradients were computed.
             goes_on: whether the files of the folder are of this very run, which was killed.
+            ended: whether training has.
         """
         if trainer.fast_dev_run or not self.rows:  # type: ignore[attr-defined]
             return  # the one leaves nothing behind, and an empty file would take a full one's place
@@ -235,7 +242,7 @@ class Ledger:
         utility |= {name: [e.value, e.low, e.high] for name, e in _priced(trainer).items()}
         settings, defense = self._game.settings, self._defense
         population, privacy = self._match.population, _spent(trainer)
-        write_run(run, population, settings, defense, seconds, utility, privacy, plan)
+        write_run(run, population, settings, defense, seconds, utility, privacy, plan, ended=ended)
         for predicted in filter(None, (u.predicted for u in callbacks_of(trainer, Utility))):
             write_whole(hits, predicted.packed(), private=True)
 

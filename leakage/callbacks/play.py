@@ -236,13 +236,14 @@ class Play:
         if missed:
             _log.warning("rounds %s were not reached and have no figures", missed)
         if rows:
-            self._write(trainer)
+            self._write(trainer, ended=True)
             self._ledger.conclude(trainer)
             print(self._ledger.summary(trainer))
 
-    def _write(self, trainer: Trainer) -> None:
+    def _write(self, trainer: Trainer, *, ended: bool = False) -> None:
         seconds = {"fit": time.perf_counter() - self._started} | self._seconds
-        self._ledger.write(trainer, seconds, self._plan, goes_on=self._course.goes_on)
+        goes_on = self._course.goes_on
+        self._ledger.write(trainer, seconds, self._plan, goes_on=goes_on, ended=ended)
 
     def _tell(self, played: Played) -> None:
         if played.broken:

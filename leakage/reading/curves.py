@@ -97,10 +97,10 @@ def _points(files: Files) -> dict[tuple[int, int], list[Guesser]]:
 
 
 def _between(groups: Sequence[Sequence[Files]], labels: Labels) -> Iterator[_Series]:
-    """Of runs that differ in one number alone, and perhaps in the seed."""
+    """Of runs that differ in one number alone, and perhaps in the seed, and have come as far."""
     settings = [settings_of(group[0]) for group in groups]
     for name in varying(settings):
-        chains: dict[tuple[str, int], list[Spot]] = {}
+        chains: dict[tuple[str, int, int], list[Spot]] = {}
         again: Counter[str] = Counter()
         for group, values in zip(groups, settings, strict=True):
             if is_number(values.get(name)):
@@ -108,7 +108,8 @@ def _between(groups: Sequence[Sequence[Files]], labels: Labels) -> Iterator[_Ser
                 number = again[whole := rest_of(values, "seed")]
                 again[whole] += 1
                 x = float(values[name])
-                chains.setdefault((rest, number), []).extend(
+                last = max(guesser.round for guesser in group[0].run.guessers)
+                chains.setdefault((rest, number, last), []).extend(
                     (x, files, last_alone(files.run.guessers)) for files in group
                 )
         for spots in chains.values():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from leakage.errors import LeakageError, nearest
 from leakage.reading.figures import Figure
-from leakage.reading.guessers import AWARE
+from leakage.reading.guessers import AWARE, number
 from leakage.reading.schema import FINISHED, Report, Run
 
 EPSILON = "epsilon"
@@ -131,7 +131,7 @@ def _figures(run: Run) -> dict[str, list[tuple[Figure, str]]]:
     for name, figure in (run.utility | run.information).items():
         found.setdefault(name, [(figure, "")])
     for name, value in run.privacy.items():
-        found.setdefault(name, [(Figure(float(value)), "")])
+        found.setdefault(name, [(Figure(number(float(value))), "")])
     for row in run.audit:
         if row.headline:
             noise = "" if row.sigma is None else f" at sigma = {row.sigma:g}"

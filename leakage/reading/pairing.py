@@ -16,6 +16,8 @@ from leakage.reading.guessers import number
 from leakage.reading.runs import Files
 from leakage.reading.schema import Guesser
 
+_SAME = 1e-9
+
 
 def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str, Figure]:
     """The differences of AUROC and of gain, with the interval of `leakage.metrics.ranking.gain`.
@@ -29,7 +31,8 @@ def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str
         theirs: its adversary.
 
     Returns:
-        By metric; nothing where the runs do not have the same trials, or have not left them.
+        By metric; nothing where the runs do not have the same trials, or have not left those that
+        their figures are of.
     """
     if (ours.round, ours.rounds) != (theirs.round, theirs.rounds):
         return {}
@@ -46,7 +49,8 @@ def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str
     if mine is None or yours is None or mine.shape != yours.shape:
         return {}
     figure = _figure(gain(mine, yours, first.values, first.draws), "of the same trials")
-    if figure is None:
+    areas = ours.figures.get("auroc"), theirs.figures.get("auroc")
+    if figure is None or not _is_that_of(figure, *areas):
         return {}
     alike = my_rival is not None and your_rival is not None and np.array_equal(my_rival, your_rival)
     return {"auroc": figure} | ({"gain": figure} if alike else {})
@@ -61,14 +65,27 @@ def paired_accuracy(one: Files, other: Files, split: str) -> Figure | None:
         split: `test` or `validation`.
 
     Returns:
-        None where the runs do not have the same records, or have not left their predictions.
+        None where the runs do not have the same records, or have not left the predictions that
+        their figures are of.
     """
     first, second = (read_predicted(files.place.predicted) for files in (one, other))
     if first is None or second is None or not first.of_the_same_records(second, split):
         return None
     units = first.records[split][2]
     found = accuracy_loss(first.hits[split], second.hits[split], units)
-    return _figure(found, "of the same records")
+    figure = _figure(found, "of the same records")
+    worths = (files.run.utility.get(f"{split}_accuracy") for files in (one, other))
+    return figure if figure is not None and _is_that_of(figure, *worths) else None
+
+
+def _is_that_of(figure: Figure, one: Figure | None, other: Figure | None) -> bool:
+    """Whether it is one figure of a run less that of another, which a file of earlier is not."""
+    apart, ours, theirs = (
+        math.nan if told is None else told.value for told in (figure, one, other)
+    )
+    if apart is None or ours is None or theirs is None:
+        return False
+    return abs(apart - (ours - theirs)) < _SAME
 
 
 def _figure(found: Estimate, note: str) -> Figure | None:

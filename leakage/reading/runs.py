@@ -30,6 +30,7 @@ from leakage.report.rows import Row
 
 _CEILING = "composition_ceiling"  # beside asr_ceiling, which is of DP
 _CLASS, _UNIT = "class ", "unit "
+_ERRORS = ("loss", "loss_vs_none", "error", "mae", "mse", "rmse", "perplexity")  # less is better
 _ACCURACIES = ("test_accuracy", "validation_accuracy", "val_accuracy", "val_acc")
 
 
@@ -80,6 +81,8 @@ def read_run(place: Place, name: str) -> Files:
     missed = [round_ for round_ in game.get("rounds", []) if rows and round_ not in played]
     if missed:
         faults.append(f"rounds without figures so far: {', '.join(map(str, missed))}")
+    if told.get("ended") is False:
+        faults.append("training has not ended, so utility and privacy are of a part of it")
     data, seed = config.get("data") or {}, config.get("seed_everything")
     run = Run(
         name=name,
@@ -115,11 +118,12 @@ def _told(place: Place) -> tuple[dict[str, Any], list[str]]:
 def utility_of(run: Run) -> tuple[str, Figure] | None:
     """The metric by which a run is useful, and its figure.
 
-    Accuracy on held-out records, test records first; else the first that is logged of them.
+    Accuracy on held-out records, test records first; else the first that is logged of them, more of
+    which is better as far as its name tells.
     """
     known = [*_ACCURACIES, *(name for name in run.utility if name.startswith(("val", "test")))]
     for name in known:
-        if name in run.utility and not name.endswith(("loss", "loss_vs_none")):
+        if name in run.utility and not name.lower().endswith(_ERRORS):
             return name, run.utility[name]
     return None
 

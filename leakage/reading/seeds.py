@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from leakage.reading.figures import Figure, Spread
-from leakage.reading.guessers import whole
 from leakage.reading.labels import Labels
 from leakage.reading.limits import LEVEL, quantile
 from leakage.reading.runs import Files, utility_of
@@ -17,9 +16,9 @@ from leakage.reading.schema import Run
 from leakage.reading.settings import rest_of, settings_of
 
 Range = tuple[float, float]
-_RANGES = {"auroc": (0.0, 1.0), "gain": (-1.0, 1.0)}
+_RANGES = {"auroc": (0.0, 1.0), "gain": (-1.0, 1.0), "bits": (0.0, math.inf)}
 _TOLD = ("auroc", "gain", "bits")
-_SHARES = "_accuracy"  # how the names of utilities in [0, 1] end
+_SHARES = ("_accuracy", "_acc")  # how the names of utilities in [0, 1] end
 
 
 def alike(runs: Sequence[Files]) -> list[list[Files]]:
@@ -65,14 +64,22 @@ def mean_of(figures: Sequence[Figure], within: Range) -> Figure:
     if math.isnan(mean):
         return Figure(None, note=f"{note}, of which some have no figure")
     reach = quantile(1 - LEVEL, n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
-    below, above = reach, reach
-    limited = [told for figure in figures if (told := whole(figure)) is not None]
-    if len(limited) == n:
-        below = max(reach, math.hypot(*(value - low for value, low, _ in limited)) / n)
-        above = max(reach, math.hypot(*(high - value for value, _, high in limited)) / n)
+    below = max(reach, _left(values, [figure.low for figure in figures]))
+    above = max(reach, _left(values, [figure.high for figure in figures]))
     if not below and not above:
         return Figure(mean, note=f"{note}, which do not differ: no interval")
-    return Figure(mean, max(within[0], mean - below), min(within[1], mean + above), note)
+    low, high = max(within[0], mean - below), min(within[1], mean + above)
+    if all(figure.low is not None and figure.high is None for figure in figures):
+        return Figure(mean, low, None, f"{note}, each with a lower limit alone")
+    return Figure(mean, low, high, note)
+
+
+def _left(values: Sequence[float], limits: Sequence[float | None]) -> float:
+    """How far the limits of all figures on one side leave their mean; 0 where one has none."""
+    apart = [
+        value - limit for value, limit in zip(values, limits, strict=True) if limit is not None
+    ]
+    return math.hypot(*apart) / len(values) if len(apart) == len(values) else 0.0
 
 
 def range_of(metric: str) -> Range:

@@ -47,15 +47,17 @@ def _is_spent(value: Any) -> bool:
 
 _TEXT = _Kind("text", lambda value: isinstance(value, str))
 _KEYS = _Kind("keys with values", lambda value: isinstance(value, dict))
+_TRUTH = _Kind("true or false", lambda value: isinstance(value, bool))
 _WHOLE = _Kind("a whole number", is_whole)
 _MAYBE = _Kind("a whole number or null", lambda value: value is None or is_whole(value))
 _TIME = _Kind("a finite number", lambda value: _is_number(value) and math.isfinite(value))
 _RUN = {
     "data": _TEXT,
-    "standin": _Kind("true or false", lambda value: isinstance(value, bool)),
+    "standin": _TRUTH,
     "defense": _TEXT,
     "game": _KEYS,
 }
+_ENDED = {"ended": _TRUTH}  # which runs of earlier versions lack
 _GAME = {
     "k": _MAYBE,
     "others": _MAYBE,
@@ -81,7 +83,7 @@ _CONFIG = dict.fromkeys(
 def sound_run(told: Mapping[str, Any], file: str) -> tuple[dict[str, Any], list[str]]:
     """What run.json tells, as far as it is of its kind, and what is not, in words."""
     lacks = [f"{file}: {name} is missing" for name in _RUN if name not in told]
-    found, faults = _fitting(told, _RUN | dict.fromkeys(_EACH, _KEYS), f"{file}: ")
+    found, faults = _fitting(told, _RUN | _ENDED | dict.fromkeys(_EACH, _KEYS), f"{file}: ")
     for name, kind in _EACH.items():
         part = found.get(name, {})
         found[name], wrong = _fitting(part, dict.fromkeys(part, kind), f"{file}: {name}.")

@@ -27,6 +27,8 @@ def write_run(
     utility: Mapping[str, float | list[float]],
     privacy: Mapping[str, float],
     plan: str,
+    *,
+    ended: bool,
 ) -> None:
     """Writes the file anew, whole or not at all.
 
@@ -39,6 +41,7 @@ def write_run(
         utility: the model's metrics so far, shares in 0..1; with an interval as value, low, high.
         privacy: what training has spent, by name; empty without DP.
         plan: how gradients were computed.
+        ended: whether nothing of it changes any more, as utility and privacy do in training.
     """
     run: dict[str, Any] = {
         "data": population.name,
@@ -48,6 +51,7 @@ def write_run(
         "game": dict(game),
         "defense": defense,
         "gradients": plan,
+        "ended": ended,
         "seconds": {stage: round(spent, 2) for stage, spent in seconds.items()},
         "utility": dict(utility),
         "privacy": {name: _number(value) for name, value in privacy.items()},

@@ -120,3 +120,13 @@ def test_no_metric_is_passed_over_because_of_the_kind_of_its_run(report: Report)
     audit = replace(audit, privacy={"delta": 1e-5})
     assert met(replace(report, runs=[audit]), "delta > 1e-6") != []
     assert met(replace(report, runs=[*report.runs, audit]), "delta > 1e-6") != []
+
+
+def test_what_is_no_number_passes_nothing(report: Report) -> None:
+    privacy: dict[str, float | str] = {"epsilon_training": "nan", "sigma": "inf"}
+    told = replace(report, runs=[replace(report.runs[0], privacy=privacy)])
+    for sign in "<>":
+        found = judge(told, [condition_of(f"epsilon_training {sign} 3")])
+        assert found.met == []
+        assert found.lacking != []
+    assert met(told, "sigma > 3") != []

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from leakage.answered import answered_file, read_answered
+from leakage.callbacks.play import Play
 from leakage.cli import main
 from leakage.metrics.ranking import auroc
 from leakage.predicted import read_predicted
@@ -256,3 +257,22 @@ def test_a_report_on_standard_output_is_alone_there(runs: Path, tmp_path: Path) 
         2,
         "error: --out: standard output cannot be written: No space left on device\n",
     )
+
+
+def test_a_run_that_was_killed_after_its_last_round_is_not_whole(
+    adult_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr(Play, "conclude", lambda self, trainer: None)
+        fit(adult_root, tmp_path / "run", **{"attack.rounds": [1], "trainer.max_epochs": 2})
+    out = tmp_path / "report.json"
+    words = (str(tmp_path / "run"), "--out", str(out), "--fail-if", "val_accuracy > 1")
+    report(*words, code=2)  # its utility is that of a part of training
+    (run,) = read(out)["runs"]
+    assert (run["state"], [fault[:23] for fault in run["faults"]]) == (
+        "unfinished",
+        ["training has not ended,"],
+    )
+    file = Path(run["folder"]) / "run.json"
+    file.write_text(json.dumps(read(file) | {"ended": True}))
+    report(*words)

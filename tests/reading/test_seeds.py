@@ -13,14 +13,14 @@ from scipy import stats
 
 from leakage.reading.figures import Figure
 from leakage.reading.report import report_of
-from leakage.reading.seeds import mean_of
+from leakage.reading.seeds import mean_of, range_of
 
 SHARE = (0.0, 1.0)
 
 
 def run_of(
     folder: Path, seed: int, strength: float = 1.0, share: float = 0.9, **rules: int
-) -> None:
+) -> Path:
     """Its trials are of its seed, and so is what the model is worth."""
     answers, truth, draws = drawn(np.random.default_rng(seed), [0.2, strength])
     rows = rows_of(dict(zip([LABELS, "Forest"], answers, strict=True)), truth, draws)
@@ -158,3 +158,46 @@ def test_the_interval_covers_what_another_seed_is_expected_to_give(
     if seeds == 10:  # it is no wider than it has to be
         sample = math.hypot(between, within) / math.sqrt(seeds)
         assert np.median(reaches) < 1.3 * 2 * stats.t.ppf(0.975, 9) * sample
+
+
+def test_bits_keep_the_side_that_their_figures_have() -> None:
+    found = mean_of([Figure(0.3, 0.2), Figure(0.1, 0.0)], range_of("bits"))
+    assert found.value == pytest.approx(0.2)
+    assert (found.low, found.high) == (0.0, None)
+    alike = mean_of([Figure(0.3, 0.2), Figure(0.3, 0.2)], range_of("bits"))
+    assert alike.low == pytest.approx(0.3 - math.hypot(0.1, 0.1) / 2)  # not narrower than the runs
+    assert alike.high is None
+
+
+def test_a_share_without_limits_stays_in_its_range() -> None:
+    found = mean_of([Figure(0.99), Figure(0.9)], range_of("val_acc"))
+    assert found.low == pytest.approx(0.945 - 12.7062 * 0.045, abs=1e-4)
+    assert found.high == 1.0
+
+
+def test_a_run_that_has_not_come_as_far_is_on_no_curve_of_the_others(tmp_path: Path) -> None:
+    for batches in (50, 500, 5000):
+        run = run_of(tmp_path, batches, shadow_batches=batches)
+        told = json.loads((run / "run.json").read_text())
+        told["game"] |= {"rounds": [0, 1], "seed": 0}
+        (run / "run.json").write_text(json.dumps(told))
+        rows = (run / "attack.csv").read_text().splitlines()
+        later = [line.replace("0,0,alone", "1,1,alone") for line in rows[1:] if batches != 500]
+        (run / "attack.csv").write_text("\n".join([*rows, *later]) + "\n")
+        (run / "config.yaml").write_text("seed_everything: 0")
+    report = report_of([tmp_path])
+    assert [run.state for run in report.runs] == ["finished", "unfinished", "finished"]
+    curves = [c for c in report.curves if (c.against, c.metric) == ("shadow_batches", "gain")]
+    assert [[point.x for point in curve.points] for curve in curves] == [[50, 5000]]
+
+
+@pytest.mark.parametrize(("name", "placed"), [("val_mae", 0), ("val_RMSE", 0), ("val_f1", 1)])
+def test_errors_are_no_utility_of_which_more_is_better(
+    tmp_path: Path, name: str, placed: int
+) -> None:
+    answers, truth, draws = drawn(np.random.default_rng(0), [0.2, 1.0])
+    rows = rows_of(dict(zip([LABELS, "Forest"], answers, strict=True)), truth, draws)
+    leave(tmp_path / "run", rows, utility={name: 0.9})
+    report = report_of([tmp_path])
+    assert len(report.frontier) == placed
+    assert report.runs[0].utility[name].value == 0.9
