@@ -123,6 +123,14 @@ class Population:
         sketch = Sketch.of(self.features, records)
         return f"{digest_of(seen)}-{digest_of(parts)}-{sketch}"
 
+    @cached_property
+    def contents(self) -> str:
+        """Text that changes with a label, a unit or a trait of any record, and not with splits."""
+        parts: list[Tensor | str] = [self.labels, self.units]
+        for name, trait in sorted(self.traits.items()):
+            parts += [name, *trait.values, trait.codes]
+        return digest_of(parts)
+
     def check_fingerprint(self, found: str) -> None:
         """Refuses a checkpoint of other splits or records: its training would be judged on others.
 

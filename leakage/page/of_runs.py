@@ -108,6 +108,7 @@ def spreads(report: Report) -> Table | None:
         (
             next(iter(group.values())).label or "all runs",
             len(runs),
+            next(iter(group.values())).place,
             *(group[metric].mean if metric in group else None for metric in metrics),
         )
         for runs, group in groups.items()
@@ -115,6 +116,7 @@ def spreads(report: Report) -> Table | None:
     columns = (
         Column("runs"),
         Column("seeds", "number"),
+        Column("adversaries saw", fold=True),
         *(
             Column(f"{in_words(metric)} [95%]", "signed" if metric == "gain" else "number")
             for metric in metrics

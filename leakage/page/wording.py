@@ -9,7 +9,10 @@ from leakage.reading.figures import Figure
 
 NONE = "\N{EN DASH}"
 """What stands where there is no number."""
-OF_SEEDS = ", those of several seeds around their mean for what another seed is expected to give"
+OF_SEEDS = (
+    ", those of several seeds around their mean for what another seed is expected to give on the"
+    " same data"
+)
 _MINUS = "\N{MINUS SIGN}"
 _LARGE = 1e300  # of which the range of an axis is finite too
 _METRICS = {

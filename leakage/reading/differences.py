@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from leakage.reading.figures import Difference, Figure
-from leakage.reading.guessers import last_round, strongest_of, whole
+from leakage.reading.guessers import strongest_in, whole
 from leakage.reading.pairing import paired, paired_accuracy
 from leakage.reading.runs import Files, utility_of
-from leakage.reading.schema import Guesser, Run
+from leakage.reading.schema import Run
 from leakage.reading.seeds import alike, mean_of, range_of
 from leakage.reading.settings import differing, numbers_of, settings_of
 
@@ -32,12 +32,15 @@ def differences_of(runs: Sequence[Files]) -> list[Difference]:
 
     Of adversaries in the last round alone, and where there are several in all of them together.
     Where both runs were judged on the same trials, or records, the interval is that of the paired
-    difference. Runs that differ in the seed are compared seed by seed, as far as both have it.
+    difference. Runs that differ in the seed are compared seed by seed, as far as both have it;
+    where no run differs in anything else, each stands for itself.
 
     Args:
         runs: as they were read, in the order in which they were given.
     """
-    first, *others = alike([f for f in runs if f.run.strongest is not None]) or [[]]
+    attacked = [files for files in runs if files.run.strongest is not None]
+    groups = alike(attacked)
+    first, *others = groups if len(groups) > 1 else ([files] for files in attacked)
     return [found for other in others for found in _between(_by_seed(other, first))]
 
 
@@ -64,7 +67,7 @@ def _of_a_pair(one: Files, other: Files) -> Iterator[tuple[str, str, _Told]]:
     """By metric and place."""
     names, note = (one.run.name, other.run.name), _note(one, other)
     for rounds in ("alone", "sum"):
-        ours, theirs = (_strongest(files, rounds) for files in (one, other))
+        ours, theirs = (strongest_in(files.run.guessers, rounds) for files in (one, other))
         if ours is None or theirs is None:
             continue
         place = " less ".join(dict.fromkeys([ours.when, theirs.when]))
@@ -83,11 +86,6 @@ def _of_a_pair(one: Files, other: Files) -> Iterator[tuple[str, str, _Told]]:
         yield name, "", _Told(names, figure, True, note)
     elif (figure := _less(useful[1], others[1])) is not None:
         yield name, "", _Told(names, figure, False, note)
-
-
-def _strongest(files: Files, rounds: str) -> Guesser | None:
-    """Of the last round of a run, alone or with all before it."""
-    return strongest_of(g for g in last_round(files.run.guessers) if g.rounds == rounds)
 
 
 def _less(one: Figure | None, other: Figure | None) -> Figure | None:

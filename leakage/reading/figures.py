@@ -89,6 +89,7 @@ class Spread:
         least: of the runs.
         most: of the runs.
         runs: their names.
+        place: the round or rounds that it is about, in words; empty of utility.
     """
 
     label: str
@@ -97,6 +98,7 @@ class Spread:
     least: float
     most: float
     runs: list[str]
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from leakage.reading.figures import Tradeoff
 from leakage.reading.labels import Labels
 from leakage.reading.runs import Files, utility_of
 from leakage.reading.schema import Run
-from leakage.reading.seeds import alike, mean_of, range_of
+from leakage.reading.seeds import alike, mean_of, range_of, strongest_of_seeds
 from leakage.reading.settings import rules_of
 
 
@@ -35,22 +35,17 @@ def frontier_of(runs: Sequence[Files], labels: Labels) -> list[Tradeoff]:
 
 def _placed(runs: Sequence[Run], labels: Labels) -> Tradeoff | None:
     """One place for the seeds of a run, as far as they have both figures."""
-    there = [
-        (run, *useful, gain)
-        for run in runs
-        if (useful := utility_of(run)) is not None
-        and run.strongest is not None
-        and (gain := run.strongest.figures.get("gain")) is not None
-        and None not in (useful[1].value, gain.value)
-    ]
-    there = [one for one in there if one[1] == there[0][1]]
-    if not there:
+    runs = [run for run in runs if run.strongest is not None and utility_of(run) is not None]
+    useful = [told for run in runs if (told := utility_of(run)) is not None]
+    gains = [g.figures["gain"] for g in strongest_of_seeds(runs) if "gain" in g.figures]
+    if not runs or len(gains) < len(runs) or len({name for name, _ in useful}) > 1:
         return None
-    runs, (metric, *_), worths, gains = zip(*there, strict=True)
+    metric = useful[0][0]
+    utility = mean_of([figure for _, figure in useful], range_of(metric))
+    gain = mean_of(gains, range_of("gain"))
+    if utility.value is None or gain.value is None:
+        return None
     label = labels.of(runs[0], *["seed"] * (len(runs) > 1)) or runs[0].defense
-    utility, gain = (
-        mean_of(figures, range_of(name)) for figures, name in ((worths, metric), (gains, "gain"))
-    )
     return Tradeoff([run.name for run in runs], label, utility, metric, gain, False)
 
 

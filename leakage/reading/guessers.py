@@ -84,6 +84,11 @@ def last_round(guessers: Sequence[Guesser]) -> list[Guesser]:
     return [guesser for guesser in guessers if guesser.round == last]
 
 
+def strongest_in(guessers: Sequence[Guesser], rounds: str) -> Guesser | None:
+    """Of those that know of M, in the last round: `alone`, or the `sum` of all up to it."""
+    return strongest_of(g for g in last_round(guessers) if g.rounds == rounds)
+
+
 def last_alone(guessers: Sequence[Guesser]) -> list[Guesser]:
     """Those of the last round alone, which is all that points of an aggregation curve have."""
     return [guesser for guesser in last_round(guessers) if guesser.rounds == "alone"]

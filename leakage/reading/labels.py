@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from leakage.reading.schema import Run
-from leakage.reading.settings import unnumbered
+from leakage.reading.settings import question_of, unnumbered
 
 
 class Labels:
@@ -17,8 +17,8 @@ class Labels:
 
     def __init__(self, runs: Iterable[Run]) -> None:
         parts = [_parts(run) for run in runs]
-        names = parts[0] if parts else {}
-        self._told = [name for name in names if len({part[name] for part in parts}) > 1]
+        names = dict.fromkeys(name for part in parts for name in part)
+        self._told = [name for name in names if len({part.get(name) for part in parts}) > 1]
 
     def of(self, run: Run, *without: str) -> str:
         """The label of a run.
@@ -29,16 +29,23 @@ class Labels:
                 and `seed` where several stand for one.
         """
         parts = _parts(run) | {"defense": unnumbered(run.defense, without)}
-        told = [parts[name] for name in self._told if name not in without]
+        told = [parts[name] for name in self._told if name in parts and name not in without]
         return ", ".join(told)
 
 
 def _parts(run: Run) -> dict[str, str]:
-    return {
-        "data": run.data,
+    """What a run is about, the most telling first; of its rules those that are one word."""
+    parts = {
+        "data": f"{run.data} (stand-in)" if run.standin else run.data,
         "secret": run.secret,
         "k": f"k = {run.k}",
         "others": f"{run.others} of others",
         "defense": run.defense,
         "seed": f"seed {run.seed}",
     }
+    rules = {
+        name: f"{name.replace('_', ' ')} {value}"
+        for name, value in question_of(run).items()
+        if isinstance(value, str | int | float) and name not in parts
+    }
+    return parts | rules

@@ -34,7 +34,8 @@ def paired(one: Files, ours: Guesser, other: Files, theirs: Guesser) -> dict[str
         By metric; nothing where the runs do not have the same trials, or have not left those that
         their figures are of.
     """
-    if (ours.round, ours.rounds) != (theirs.round, theirs.rounds):
+    places = ((who.round, who.rounds) for who in (ours, theirs))
+    if one.run.contents != other.run.contents or len(set(places)) > 1:
         return {}
     name = answered_file(ours.round, ours.rounds)
     first, second = (read_answered(files.place.rounds / name) for files in (one, other))
@@ -68,6 +69,8 @@ def paired_accuracy(one: Files, other: Files, split: str) -> Figure | None:
         None where the runs do not have the same records, or have not left the predictions that
         their figures are of.
     """
+    if one.run.contents != other.run.contents:
+        return None
     first, second = (read_predicted(files.place.predicted) for files in (one, other))
     if first is None or second is None or not first.of_the_same_records(second, split):
         return None

@@ -90,10 +90,12 @@ def read_run(place: Place, name: str) -> Files:
         state=UNFINISHED if faults else FINISHED,
         data=str(told.get("data") or str(data.get("class_path", UNKNOWN)).split(".")[-1]),
         standin=bool(told.get("standin", (data.get("init_args") or {}).get("standin", False))),
-        secret=_secret(game),
+        secret=_secret(game) if game else UNKNOWN,
         k=int(game.get("k") or 0),
         others=int(game.get("others") or 0),
-        defense=str(told.get("defense") or _class_of(config.get("defense"))),
+        defense=str(
+            told.get("defense") or (_class_of(config.get("defense")) if config else UNKNOWN)
+        ),
         settings=game,
         seed=game.get("seed", seed if is_whole(seed) else None),
         utility=_utility(told.get("utility") or {}),
@@ -103,6 +105,7 @@ def read_run(place: Place, name: str) -> Files:
         versions=told.get("versions") or {},
         started_as=text,
         faults=faults,
+        contents=told.get("contents", ""),
     )
     run = replace(run, **_attacked(rows)) if rows else run
     run = replace(run, **_audited(epsilons)) if epsilons else run

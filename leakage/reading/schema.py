@@ -102,6 +102,7 @@ class Run:
         versions: of the program and its libraries.
         started_as: the words of its config, for whoever runs it again.
         faults: why it is unfinished: what is missing or broken in its files, in words.
+        contents: a digest of the labels, units and traits of all its records; empty if unknown.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Run:
     versions: dict[str, str] = field(default_factory=dict)
     started_as: str = ""
     faults: list[str] = field(default_factory=list)
+    contents: str = ""
 
 
 @dataclass(frozen=True)

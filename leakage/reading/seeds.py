@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from leakage.reading.figures import Figure, Spread
+from leakage.reading.guessers import strongest_in, value_of
 from leakage.reading.labels import Labels
 from leakage.reading.limits import LEVEL, quantile
 from leakage.reading.runs import Files, utility_of
-from leakage.reading.schema import Run
+from leakage.reading.schema import Guesser, Run
 from leakage.reading.settings import rest_of, settings_of
 
 Range = tuple[float, float]
@@ -87,6 +88,22 @@ def range_of(metric: str) -> Range:
     return (0.0, 1.0) if metric.endswith(_SHARES) else _RANGES.get(metric, (-math.inf, math.inf))
 
 
+def strongest_of_seeds(runs: Sequence[Run]) -> list[Guesser]:
+    """The strongest adversary of each run, all in one place: alone or together.
+
+    The place is that of the largest mean gain; nothing where it is in no run, or not in all.
+
+    Args:
+        runs: that differ in the seed alone.
+    """
+    places: list[list[Guesser]] = []
+    for rounds in ("alone", "sum"):
+        found = [strongest_in(run.guessers, rounds) for run in runs]
+        there = [guesser for guesser in found if guesser is not None]
+        places += [there] if len(there) == len(runs) else []
+    return max(places, key=lambda some: sum(value_of(g, "gain") for g in some), default=[])
+
+
 def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
     """The figures of the strongest adversary and the utility, over the seeds of each group.
 
@@ -97,21 +114,16 @@ def spreads_of(runs: Sequence[Files], labels: Labels) -> Iterator[Spread]:
     for group in alike(runs):
         if len(group) < 2:
             continue
-        label = labels.of(group[0].run, "seed")
-        told = [_figures(files.run) for files in group]
-        for metric in dict.fromkeys(name for figures in told for name in figures):
-            figures = [some[metric] for some in told if metric in some]
+        some = [files.run for files in group]
+        label, names = labels.of(some[0], "seed"), [run.name for run in some]
+        best = strongest_of_seeds(some)
+        place = best[0].when if best else ""
+        told = [(name, place, [g.figures.get(name) for g in best]) for name in _TOLD if best]
+        worths = [dict([useful]) if (useful := utility_of(run)) else {} for run in some]
+        told += [(name, "", [worth.get(name) for worth in worths]) for name in worths[0]]
+        for metric, where, found in told:
+            figures = [figure for figure in found if figure is not None]
             values = [figure.value for figure in figures if figure.value is not None]
-            if len(figures) < len(group) or not values:
-                continue
-            names = [files.run.name for files in group]
-            mean = mean_of(figures, range_of(metric))
-            yield Spread(label, metric, mean, min(values), max(values), names)
-
-
-def _figures(run: Run) -> dict[str, Figure]:
-    """What is told over seeds."""
-    figures = {} if run.strongest is None else run.strongest.figures
-    found: dict[str, Figure] = {name: figures[name] for name in _TOLD if name in figures}
-    useful = utility_of(run)
-    return found if useful is None else found | {useful[0]: useful[1]}
+            if values and len(figures) == len(some):
+                mean = mean_of(figures, range_of(metric))
+                yield Spread(label, metric, mean, min(values), max(values), names, where)

@@ -37,7 +37,7 @@ def settings_of(files: Files) -> dict[str, Any]:
     found = {name: v for name, v in files.run.settings.items() if name not in _FREE}
     run = files.run
     found |= {"k": run.k, "others": run.others, "seed": run.seed}
-    found |= {"records": f"{run.data} (stand-in)" if run.standin else run.data}
+    found |= {"records": [run.data, run.standin, run.contents]}
     for part in _PARTS:
         found |= dict(_leaves(files.config.get(part), part))
     trainer = files.config.get("trainer") or {}
@@ -49,11 +49,15 @@ def settings_of(files: Files) -> dict[str, Any]:
     )
 
 
-def rules_of(run: Run) -> str:
-    """The rules of a game as text, which is the same for runs with one and the same question."""
+def question_of(run: Run) -> dict[str, object]:
+    """The rules of a game that its figures follow from, but for the seed."""
     free = _FREE | {"seed"}
-    rules = {name: value for name, value in run.settings.items() if name not in free}
-    return json.dumps(rules, sort_keys=True, default=str)
+    return {name: value for name, value in run.settings.items() if name not in free}
+
+
+def rules_of(run: Run) -> str:
+    """The same as text, which is equal for runs with one and the same question."""
+    return json.dumps(question_of(run), sort_keys=True, default=str)
 
 
 def numbers_of(defense: str) -> dict[str, float]:

@@ -57,7 +57,7 @@ _RUN = {
     "defense": _TEXT,
     "game": _KEYS,
 }
-_ENDED = {"ended": _TRUTH}  # which runs of earlier versions lack
+_LATER = {"ended": _TRUTH, "contents": _TEXT}  # which runs of earlier versions lack
 _GAME = {
     "k": _MAYBE,
     "others": _MAYBE,
@@ -83,7 +83,7 @@ _CONFIG = dict.fromkeys(
 def sound_run(told: Mapping[str, Any], file: str) -> tuple[dict[str, Any], list[str]]:
     """What run.json tells, as far as it is of its kind, and what is not, in words."""
     lacks = [f"{file}: {name} is missing" for name in _RUN if name not in told]
-    found, faults = _fitting(told, _RUN | _ENDED | dict.fromkeys(_EACH, _KEYS), f"{file}: ")
+    found, faults = _fitting(told, _RUN | _LATER | dict.fromkeys(_EACH, _KEYS), f"{file}: ")
     for name, kind in _EACH.items():
         part = found.get(name, {})
         found[name], wrong = _fitting(part, dict.fromkeys(part, kind), f"{file}: {name}.")

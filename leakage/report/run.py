@@ -46,6 +46,7 @@ def write_run(
     run: dict[str, Any] = {
         "data": population.name,
         "standin": population.standin,
+        "contents": population.contents,
         "trained_on": population.trained_on,
         "splits": {name: len(records) for name, records in population.splits.items()},
         "game": dict(game),

@@ -16,7 +16,10 @@ CONFIG = Path(__file__).resolve().parent.parent.parent / "configs" / "adult.yaml
 EPOCHS = 3
 LONG = "LEAKAGE_LONG" in os.environ
 """Whether runs are killed 20 times, and two ranks 5 times: that takes some minutes."""
-FILES = {"attack", "attack.csv", "checkpoints", "config.yaml", "hparams.yaml", "run.json"}
+FILES = {
+    *("attack", "attack.csv", "checkpoints", "config.yaml", "hparams.yaml"),
+    *("predicted.safetensors", "run.json"),
+}
 SETTINGS: dict[str, Any] = {
     "data.standin_size": 1500,
     "attack.k": 4,
@@ -58,7 +61,7 @@ class Left:
 
     Args:
         table: attack.csv.
-        answered: by round, how trials were answered.
+        answered: how trials were answered, by round alone and in sum.
         weights: of the newest checkpoint.
     """
 
@@ -74,7 +77,8 @@ class Left:
         events = {path.name for path in folder.glob("events.out.tfevents.*")}
         assert {path.name for path in folder.iterdir()} - events == FILES
         rounds = [f"round_{round_:05d}" for round_ in range(EPOCHS + 1)]
-        answered = [folder / "attack" / f"{name}.answered.safetensors" for name in rounds]
+        places = [*(f"{name}.alone" for name in rounds), *(f"{name}.sum" for name in rounds[1:])]
+        answered = [folder / "attack" / f"{place}.answered.safetensors" for place in places]
         played = [folder / "attack" / f"{name}.safetensors" for name in rounds]
         assert {*(folder / "attack").iterdir()} == {*answered, *played}
         assert len(list((folder / "checkpoints").iterdir())) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ def test_what_may_differ_in_more_than_the_seed_is_not_pooled(tmp_path: Path) -> 
         file.write_text(json.dumps(json.loads(file.read_text()) | changed))
 
     assert pooled() == [["0-0", "1-1", "2-2", "3-3", "4-4"]]
-    told(runs[2], standin=True)
+    told(runs[2], contents="of other records")
     (runs[3] / "config.yaml").unlink()  # a model of Python, that nobody knows
     rows = (runs[4] / "attack.csv").read_text().splitlines()
     later = [line.replace("0,0,alone", "1,1,alone") for line in rows[1:]]
@@ -122,6 +123,52 @@ def test_configs_are_compared_seed_by_seed(tmp_path: Path) -> None:
             reach = stats.t.ppf(0.975, 2) * np.std(apart, ddof=1) / math.sqrt(3)
             assert row.figure.low <= np.mean(apart) - reach + 1e-12
             assert row.figure.note == "mean of 3 seeds"
+
+
+def test_a_mean_is_of_one_place(tmp_path: Path) -> None:
+    """Where one seed's strongest is of the last round, and the other's of both."""
+    rng = np.random.default_rng(1)
+    for seed, strengths in ((0, (0.2, 2.5)), (1, (2.0, 0.2)), (2, (2.0, 0.2))):
+        rows = []
+        for round_, strength in enumerate(strengths):
+            answers, truth, draws = drawn(rng, [0.1, strength])
+            named = dict(zip([LABELS, "Forest"], answers, strict=True))
+            rows += rows_of(named, truth, draws, round_=round_)
+        half = len(rows) // 2  # as strong together as in the first round
+        rows += [replace(row, round=1, rounds="sum") for row in rows[:half]]
+        run = leave(tmp_path / str(seed), rows, seed=seed, utility={"test_accuracy": 0.9})
+        (run / "config.yaml").write_text(f"seed_everything: {seed}")
+    report = report_of([tmp_path])
+    places = {run.strongest.rounds for run in report.runs if run.strongest}
+    assert places == {"alone", "sum"}
+    together = [
+        max(
+            (g for g in run.guessers if (g.round, g.rounds, g.adversary) == (1, "sum", "Forest")),
+            key=lambda guesser: guesser.figures["gain"].value or 0.0,
+        )
+        for run in report.runs
+    ]
+    gains = np.array([guesser.figures["gain"].value for guesser in together])
+    spread = next(s for s in report.spreads if s.metric == "gain")
+    assert spread.place == "all rounds up to 1 together"
+    assert spread.mean.value == pytest.approx(gains.mean())
+    (placed,) = report.frontier
+    assert placed.gain == spread.mean
+    assert report_of([tmp_path / "0"]).frontier[0].gain == report.runs[0].strongest.figures["gain"]  # type: ignore[union-attr]
+
+
+def test_means_of_games_with_other_rules_are_told_apart(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run_of(tmp_path, seed, batches="fresh")
+        run_of(tmp_path, seed, batches="persistent")
+    labels = {spread.label for spread in report_of([tmp_path]).spreads}
+    assert labels == {"batches fresh", "batches persistent"}
+
+
+def test_seeds_alone_are_compared_one_by_one(tmp_path: Path) -> None:
+    names = [run_of(tmp_path, seed).name for seed in (0, 1, 2)]
+    found = report_of([tmp_path], compare=True).differences
+    assert {(*d.one, *d.other) for d in found} == {(names[1], names[0]), (names[2], names[0])}
 
 
 def test_a_seed_without_a_figure_leaves_no_mean() -> None:
