@@ -27,6 +27,8 @@ def nearest(found: str, known: Iterable[str]) -> str:
     "did you mean 'sex'? Known: race, sex"
     """
     known = list(known)
+    if not known:
+        return "it has none"
     close = difflib.get_close_matches(found, known, n=1, cutoff=0.5)
     guess = f"did you mean {close[0]!r}? " if close else ""
     return f"{guess}Known: {', '.join(known)}"

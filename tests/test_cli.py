@@ -923,6 +923,10 @@ BAD: dict[str, tuple[list[str] | str, str]] = {
         "defense: leakage.defenses.Pruning has no argument 'kep'; did you mean 'keep'? Known:"
         " keep, scope",
     ),
+    "key of no defense": (
+        ["--defense.kep", "0.1"],
+        "defense: leakage.defenses.NoDefense has no argument 'kep'; it has none",
+    ),
     "key of an adversary": (
         "attack:\n  adversaries:\n    - class_path: leakage.adversaries.RandomForest\n"
         "      init_args:\n        tres: 3\n",

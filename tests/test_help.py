@@ -76,6 +76,9 @@ def test_a_wrong_or_missing_command_is_one_sentence(capsys: Printed) -> None:
     said = refused(capsys, "adit")
     assert said.startswith("error: there is no command 'adit'; did you mean 'audit'? Known: fit, ")
     assert refused(capsys).startswith("error: a command is needed: fit, validate, ")
+    for option in ("--config", "--fail-if=gain > 0"):  # options before their command
+        said = refused(capsys, option, "grid.yaml", "sweep")
+        assert said.startswith(f"error: {option}: a command stands first (fit, validate, ")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

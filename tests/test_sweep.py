@@ -317,6 +317,13 @@ def test_a_wrong_key_of_a_sweep_is_named_with_the_nearest(
     assert "error: gird: there is no such key; did you mean 'grid'? Known: base, cluster" in said
 
 
+def test_a_file_without_its_key_is_told_where_it_belongs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = refusal(["sweep", "grid.yaml"], capsys)
+    assert "grid.yaml: it follows no key; a file of keys is given as `--config FILE`" in said
+
+
 def test_a_folder_that_is_no_folder_is_refused(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,10 @@ def one_sentence(message: str, keys: Iterable[str]) -> str:
     unknown = unknown or re.search(r"does not accept option '([\w.]+)'", message)
     if unknown:
         return f"{unknown[1]}: there is no such key; {_nearest_key(unknown[1], list(keys))}"
+    word = re.search(r"unrecognized arguments: ([^-]\S*)", message)
+    if word:
+        hint = "; a file of keys is given as `--config FILE`" if "config" in keys else ""
+        return f"{word[1]}: it follows no key{hint}"
     key = re.search(r'Parser key "([\w.]+)"', message)
     where = f"{key[1]}: " if key else ""
     option = re.search(r"given class_path '([\w.]+)':\s+Option '([\w.]+)' is not accepted", message)

@@ -18,7 +18,8 @@ COMMANDS = {
     "standin": "write made-up files in the official layout of a data set",
     "completion": "print a script that completes commands, keys and values by tab",
 }
-
+# Their parser takes options before the command, too.
+_OF_LIGHTNING = {"fit", "validate", "test"}
 
 _ABOUT = """\
 usage: {prog} COMMAND [options]
@@ -61,7 +62,7 @@ def answered(words: Sequence[str]) -> bool:
         words: of the command line.
 
     Raises:
-        LeakageError: there is no such command.
+        LeakageError: the first word is no command.
     """
     first = words[0] if words else ""
     if first in ("-h", "--help"):
@@ -71,6 +72,10 @@ def answered(words: Sequence[str]) -> bool:
     elif not first:
         raise LeakageError(
             f"a command is needed: {', '.join(COMMANDS)}; `{PROG} --help` tells more"
+        )
+    elif first.startswith("-") and not _OF_LIGHTNING & set(words):
+        raise LeakageError(
+            f"{first}: a command stands first ({', '.join(COMMANDS)}), its options after it"
         )
     elif not first.startswith("-") and first not in COMMANDS:
         raise LeakageError(f"there is no command {first!r}; {nearest(first, COMMANDS)}")

@@ -83,7 +83,7 @@ def _parse(words: Sequence[str]) -> tuple[Sweep, Path]:
     parser.add_class_arguments(Sweep)
     check_configs(words)
     names = [field.name for field in fields(Sweep)]
-    given = parsed(parser, words, lambda told: one_sentence(told, names))
+    given = parsed(parser, words, lambda told: one_sentence(told, [*names, "config"]))
     files = [Path(str(file)) for file in given.config or []]
     plain = yaml.safe_load(parser.dump(given))  # within, what looks like a class is none here
     settings = Sweep(**{name: plain[name] for name in names})

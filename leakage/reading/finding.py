@@ -63,7 +63,7 @@ def places_in(folders: Sequence[Path]) -> list[Place]:
         folders: of runs, or above them.
 
     Raises:
-        LeakageError: one that is not there, or has no run in it.
+        LeakageError: one that is not there, cannot be read, or has no run in it.
     """
     found: dict[tuple[Path, bool, str], Place] = {}
     for folder in folders:
@@ -100,8 +100,14 @@ def names_of(places: Sequence[Place]) -> list[str]:
     return names
 
 
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # as of a cell that is not played yet
+        raise LeakageError(f"{error.filename}: it cannot be read: {error.strerror}") from error
+
+
 def _below(folder: Path) -> Iterator[Place]:
-    for root, inner, files in os.walk(folder):
+    # What cannot be looked into may hold a run that fails a condition.
+    for root, inner, files in os.walk(folder, onerror=_refuse):
         if _SWEEP in files:
             yield from _of_sweep(Path(root))
             inner.clear()

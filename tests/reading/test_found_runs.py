@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +50,25 @@ def test_runs_are_found_below_any_folder_once_and_in_the_order_of_their_numbers(
         *("health/version_2, attack 2", "health/version_2, audit"),
     ]
     assert names_of(places_in([tmp_path / "adult/version_10"])) == ["version_10"]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_wherever_it_lies(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not passed over: a run in it could be the one that fails a condition."""
+    (shut := tmp_path / "shut").mkdir()
+    scan = os.scandir
+
+    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(path) == shut:  # as of a folder without permission; of root there is none
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert names_of(places_in([run])) == ["version_0"]
+    for folder in (shut, tmp_path):
+        with pytest.raises(LeakageError, match=r"shut: it cannot be read: Permission denied$"):
+            places_in([folder])
 
 
 def test_of_a_sweep_the_cells_that_it_names_are_read_under_their_names(
