@@ -673,12 +673,17 @@ def test_the_log_calls_a_standin_a_standin(
     assert f"Adult in {adult_root} (a stand-in: made-up records): train " in caplog.text
 
 
-def test_a_standin_is_written_again_only_for_other_settings(tmp_path: Path) -> None:
+def test_a_standin_is_written_again_only_for_other_settings(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     standin(tmp_path).prepare_data()
     times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     standin(tmp_path).prepare_data()
     assert times == {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    standin(tmp_path, seed=1).prepare_data()
+    assert "again" not in caplog.text
+    with caplog.at_level("INFO"):
+        standin(tmp_path, seed=1).prepare_data()
+    assert "data.standin_size and data.standin_seed decide" in caplog.text
     ADULT.write(tmp_path / "expected", size=500, seed=1)
     assert (
         contents(tmp_path / "expected").items()

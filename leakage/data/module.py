@@ -129,7 +129,13 @@ class FolderData(LightningDataModule, ABC):
             whole = all((self.root / name).exists() for name in marker["sha256"])
             write = marker["settings"] != wanted or not whole
             if write and self.standin:
-                logger.info("%s: writing the stand-in again, as %s", self.root, wanted)
+                logger.info(
+                    "%s: writing the stand-in again, as %s, not %s; data.standin_size and"
+                    " data.standin_seed decide",
+                    self.root,
+                    wanted,
+                    marker["settings"],
+                )
         if marker is None and write:
             self._check_archives()
         if write and self.standin:

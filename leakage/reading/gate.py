@@ -99,7 +99,11 @@ def judge(report: Report, conditions: Sequence[Condition]) -> Outcome:
         if lacking and not known:
             continue  # no run has any figure yet: the metric may be right
         if name not in known:
-            raise LeakageError(f"--fail-if: no run has a metric {name!r}; {nearest(name, known)}")
+            torn = ", ".join(run.name for run in report.runs if run.state != FINISHED)
+            some = f" ({torn} unfinished)" if torn else ""
+            raise LeakageError(
+                f"--fail-if: no run has a metric {name!r}{some}; {nearest(name, known)}"
+            )
         for run in report.runs:
             found = _figures(run).get(name, [])
             other = bool(run.audit) != (name == EPSILON) and (run.audit or run.guessers)

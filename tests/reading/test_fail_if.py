@@ -92,6 +92,9 @@ def test_what_a_run_lacks_and_an_unfinished_run_are_unsure(report: Report) -> No
     found = judge(replace(report, runs=[killed]), [condition_of("gain > 2")])
     assert found.lacking == ["--fail-if: killed is unfinished, so nothing is sure of it"]
     assert judge(replace(report, runs=[killed]), []).lacking == []
+    torn = replace(killed, guessers=[])  # of its files attack.csv is not there
+    with pytest.raises(LeakageError, match=r"no run has a metric 'gain' \(killed unfinished\); "):
+        judge(replace(report, runs=[torn]), [condition_of("gain > 0.1")])
     early = replace(killed, guessers=[], utility={})  # killed before its first figure
     found = judge(replace(report, runs=[early]), [condition_of("gain > 2")])
     assert found.lacking == ["--fail-if: killed is unfinished, so nothing is sure of it"]
