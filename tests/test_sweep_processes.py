@@ -231,6 +231,16 @@ def test_a_cell_that_has_kept_something_goes_on_as_often_as_it_takes(tmp_path: P
     delayed = begun.checkpoint()
     assert delayed is not None
     assert delayed.function._fruitless == 0
+    again = attempt(tmp_path, 1)
+    (tmp_path / "attack").mkdir()
+    for name in ("alone.answered", "weights"):  # each start writes them
+        (tmp_path / "attack" / f"round_00001.{name}.safetensors").touch()
+    delayed = again.checkpoint()
+    assert delayed is not None
+    assert delayed.function._fruitless == 2
+    again = attempt(tmp_path, 2)
+    (tmp_path / "attack" / "round_00001.safetensors").touch()  # a round that was played
+    assert again.checkpoint() is not None
     waiting = Attempt(begun._cell, {}, 2)  # for another process that plays it
     assert waiting.checkpoint() is not None
 

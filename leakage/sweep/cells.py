@@ -120,8 +120,9 @@ class Cell:
         write_whole(self.folder / _JOB, job)
 
     def kept(self) -> dict[Path, int]:
-        """What it can go on from, and when each file was written."""
-        files = [*self.folder.glob("checkpoints/*"), *self.folder.glob("attack*/*")]
+        """Checkpoints and rounds that were played, and when each file was written."""
+        played = self.folder.glob("attack*/round_?????.safetensors")  # others come at each start
+        files = [*self.folder.glob("checkpoints/*"), *played]
         found = {}
         for path in files:
             with suppress(OSError):  # a checkpoint may take the place of an older one now
