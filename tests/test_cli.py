@@ -507,7 +507,7 @@ def test_the_terminal_ends_with_a_table(good: Run) -> None:
     assert "utility on 599 validation records: loss" in good.out
     assert "(majority class 0.7" in good.out
     assert lines[-1] == f"written to {good.folder}"
-    assert "stand-in (made-up records)" in good.err
+    assert "a stand-in: made-up records" in good.err
     figures = {tuple(row[c] for c in COLUMNS[:12]): row for row in good.rows}
     table = [line for line in lines if line.split()[2:3] == ["either"]]
     assert len(table) == 6

@@ -213,6 +213,8 @@ def check_left(words: list[str], folder: Path, said: str) -> None:
         (out,) = re.findall(r"^figures: (\S+);", said, re.MULTILINE)
         seeds = pd.read_parquet(folder / out)["seed"].nunique()
         assert f"{seeds} of {seeds} cells are finished" in said
+    elif command == "report" and "-" in words:
+        assert len(json.JSONDecoder().raw_decode(said)[0]["runs"]) > 0
     elif command == "report":
         (page, runs) = re.findall(r"^(\S+): wrote a report on (\d+) runs?$", said, re.MULTILINE)[0]
         assert int(runs) > 0

@@ -27,9 +27,7 @@ _log = logging.getLogger("leakage.gradients")
 
 PATHS = ("factored", "record-wise", "batch-wise")
 _TOLERANCE = 1e-2  # of the norm of a batch that is used; mixing records shows as 1e-1 and more
-# Bytes of a block on a CPU: beyond 32 MiB the C library takes new pages for each, which the system
-# has to clear. Not where a block would be of fewer rows than this.
-_BLOCK, _FEW = 24 * 2**20, 8
+_BLOCK, _FEW = 24 * 2**20, 8  # bytes on a CPU: from 32 MiB on a block has new pages; least rows
 _PIECE = 1024  # records at once where the memory allows more
 _FORMED = 2**24  # entries that are formed at once: more would be slower, not faster
 _LARGE = 2**21  # entries of a record's gradient from which on it is not formed for one batch
@@ -294,9 +292,8 @@ class GradientEngine:
                 f" {self._loss.name}, which has p = {self.layout.p} parameters; at least"
                 f" {needed / GIB:.2g} GiB are needed"
             )
-        rows = self._memory // 6 // row // step * step
-        if self._source.device.type == "cpu" and _BLOCK // row >= _FEW:
-            rows = min(rows, _BLOCK // row // step * step)
+        caps = self._source.device.type == "cpu" and _BLOCK // row >= _FEW
+        rows = min(self._memory // 6, _BLOCK if caps else self._memory) // row // step * step
         formed = self._records.largest if self._records is not None else self.layout.p
         piece = min(_PIECE, max(16, _FORMED // max(1, formed)))
         chunk = max(1, min(piece, self._memory // 3 // record))

@@ -212,9 +212,8 @@ def nothing() -> Report:
     return Report("Nothing found", [done, half, torn], [claim], warnings=warnings)
 
 
-def crowded(many: int = 9) -> Report:
+def crowded(many: int = 9, secret: str = "property_sex") -> Report:
     """Defenses of one utility and gains that are close, some of them with long names."""
-    secret = "property_" + "long" * 60  # without a place to break it
     noises = [f"DP(clip=1, batch=64, sigma={n}, delta=1e-05)" for n in range(many - 2)]
     runs = [
         replace(played("none", "none"), name=f"run {n}", defense=defense, secret=secret)
