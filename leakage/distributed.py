@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import signal
@@ -113,6 +114,7 @@ class Clients(DDPStrategy):
     def setup_environment(self) -> None:
         os.environ.pop(_STARTER, None)  # the ranks have been started
         super().setup_environment()
+        atexit.register(_leave)
         if self.global_rank == 0:
             _log.info("each of %d ranks is a client that shares a gradient of its own", self.ranks)
         else:  # what all would say is said by the first
@@ -261,6 +263,12 @@ def _copy_from_first(tensors: Sequence[Tensor]) -> None:
     dist.broadcast(whole, 0)
     for tensor, part in zip(tensors, whole.split([len(part) for part in parts]), strict=True):
         tensor.detach().copy_(part.clone().view(tensor.dtype).view(tensor.shape))
+
+
+def _leave() -> None:
+    """Ends the threads of the group while Python still runs: later, one may abort the process."""
+    if _connected():
+        dist.destroy_process_group()
 
 
 def _end_with(starter: int) -> None:

@@ -515,6 +515,29 @@ def test_a_refusal_of_all_ranks_is_said_once_and_leaves_no_process(
     assert wait_until(lambda: not members(process), 10)
 
 
+LEAVING = """
+import atexit, torch.distributed as dist
+from leakage.distributed import Clients
+from lightning import Trainer
+
+atexit.register(lambda: print("left" if not dist.is_initialized() else "still there"))
+trainer = Trainer(
+    strategy=Clients("gloo"), devices=1, accelerator="cpu", logger=False, barebones=True
+)
+trainer.strategy.setup_environment()
+assert dist.is_initialized()
+"""
+
+
+def test_a_rank_leaves_the_group_before_python_ends(tmp_path: Path) -> None:
+    """Threads of gloo that find Python gone abort the process, now and then."""
+    run = subprocess.run(
+        [sys.executable, "-c", LEAVING], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "left"
+
+
 def test_the_first_rank_ends_with_a_sentence_when_another_is_killed(
     root: Path, tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:

@@ -94,7 +94,7 @@ def test_as_many_cells_as_jobs_are_under_way_and_end_with_an_interrupted_sweep(
         assert len(starts(tmp_path)) == 2
         assert all(map(alive, cells))
         os.killpg(sweep.pid, signal.SIGINT)  # as a terminal does
-        _, err = sweep.communicate(timeout=30)
+        _, err = sweep.communicate(timeout=120)  # a machine may be busy
         assert err.count("Traceback") == 1  # that of the sweep itself
         assert not any(map(alive, cells))
     assert not list(tmp_path.glob("cells/*/finished.json"))

@@ -47,7 +47,7 @@ TOLD: dict[str, Any] = {
     "versions": {"leakage": "0.1.0"},
 }
 FAST = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 ANYTHING = st.recursive(
     st.none()
