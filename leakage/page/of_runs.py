@@ -108,19 +108,19 @@ def spreads(report: Report) -> Table | None:
         (
             next(iter(group.values())).label or "all runs",
             len(runs),
-            next(iter(group.values())).place,
             *(group[metric].mean if metric in group else None for metric in metrics),
+            next(iter(group.values())).place,
         )
         for runs, group in groups.items()
     ]
     columns = (
         Column("runs"),
         Column("seeds", "number"),
-        Column("adversaries saw", fold=True),
         *(
             Column(f"{in_words(metric)} [95%]", "signed" if metric == "gain" else "number")
             for metric in metrics
         ),
+        Column("adversaries saw", fold=True),
     )
     caption = "Over seeds: means, with 95% intervals for what another seed is expected to give"
     return Table(caption, columns, rows, "seeds.csv")
