@@ -243,7 +243,8 @@ class Ledger:
         settings, defense = self._game.settings, self._defense
         population, privacy = self._match.population, _spent(trainer)
         write_run(run, population, settings, defense, seconds, utility, privacy, plan, ended=ended)
-        for predicted in filter(None, (u.predicted for u in callbacks_of(trainer, Utility))):
+        utilities = callbacks_of(trainer, Utility)
+        if utilities and (predicted := utilities[0].predicted) is not None:
             write_whole(hits, predicted.packed(), private=True)
 
     def summary(self, trainer: Trainer) -> str:

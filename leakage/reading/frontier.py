@@ -35,8 +35,9 @@ def frontier_of(runs: Sequence[Files], labels: Labels) -> list[Tradeoff]:
 
 def _placed(runs: Sequence[Run], labels: Labels) -> Tradeoff | None:
     """One place for the seeds of a run, as far as they have both figures."""
-    runs = [run for run in runs if run.strongest is not None and utility_of(run) is not None]
-    useful = [told for run in runs if (told := utility_of(run)) is not None]
+    worths = [(run, utility_of(run)) for run in runs if run.strongest is not None]
+    runs = [run for run, told in worths if told is not None]
+    useful = [told for _, told in worths if told is not None]
     gains = [g.figures["gain"] for g in strongest_of_seeds(runs) if "gain" in g.figures]
     if not runs or len(gains) < len(runs) or len({name for name, _ in useful}) > 1:
         return None

@@ -15,9 +15,10 @@ from leakage.reading.limits import LEVEL, quantile
 from leakage.reading.runs import Files, utility_of
 from leakage.reading.schema import Guesser, Run
 from leakage.reading.settings import rest_of, settings_of
+from leakage.reading.told import RANGES
 
 Range = tuple[float, float]
-_RANGES = {"auroc": (0.0, 1.0), "gain": (-1.0, 1.0), "bits": (0.0, math.inf)}
+_RANGES = RANGES | {"bits": (0.0, math.inf)}  # what is meant; an estimate may be less
 _TOLD = ("auroc", "gain", "bits")
 _SHARES = ("_accuracy", "_acc")  # how the names of utilities in [0, 1] end
 

@@ -12,7 +12,8 @@ from leakage.report.epsilons import EpsilonRow
 from leakage.report.rows import Row
 
 _LONG = 40  # letters of what was found
-_RANGES = {"auroc": (0.0, 1.0), "asr": (0.0, 1.0), "gain": (-1.0, 1.0)}
+RANGES = {"auroc": (0.0, 1.0), "asr": (0.0, 1.0), "gain": (-1.0, 1.0)}
+"""The least and the largest value of metrics, in files too."""
 _SLACK = 1e-9
 _LEAST = {"round": 0, "k": 1, "others": 0, "n": 0, "units": 0}
 _PARTS = ("attack", "audit", "data", "trainer")  # of a config; each has keys of its own
@@ -119,8 +120,8 @@ def fault_of(row: Row | EpsilonRow) -> str:
         number = getattr(row, name, least)
         if number < least:
             return f"{name} is {number}, expected {least} or more"
-    low, high = _RANGES.get(row.metric, (-math.inf, math.inf))
-    for limit in (row.value, row.low, row.high) if row.metric in _RANGES else ():
+    low, high = RANGES.get(row.metric, (-math.inf, math.inf))
+    for limit in (row.value, row.low, row.high) if row.metric in RANGES else ():
         inside = math.isnan(limit) or low - _SLACK <= limit <= high + _SLACK
         if not inside:
             return f"{row.metric} is {limit:g}, expected {low:g} to {high:g}"
