@@ -39,7 +39,7 @@ if name == "silent":
 )
 """
 SWEEP = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 from leakage.sweep.board import Board
 from leakage.sweep.cells import Cell
@@ -47,6 +47,8 @@ from leakage.sweep.grid import Plan
 from leakage.sweep.running import play
 from leakage.sweep.settings import Sweep
 
+# As in a terminal: where tests run in the background of a script, Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 out, seconds, jobs, names = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
 
 class Stub(Cell):
